@@ -1,0 +1,2974 @@
+#!/usr/bin/env python3
+"""Keep what ccusage reports: import its five reports into ClickHouse, and show what they say.
+
+    uv run ccusage_importer.py              import, then print statistics
+    uv run ccusage_importer.py --dry-run    print what an import would change, write nothing
+    uv run ccusage_importer.py --stats      print statistics, import nothing
+
+With no CH_HOST in the environment the data lives in an embedded ClickHouse engine under
+$XDG_DATA_HOME/ccusage-importer; with CH_HOST set, on that server. `--help` lists every flag and
+variable.
+
+Exit codes: 0 done; 1 failed, nothing half-written; 2 wrong usage or configuration; 3 partial: some
+reports failed, the others are stored; 75 another import held the lock for five minutes;
+130 interrupted.
+
+The file reads from top to bottom as the data flows: configuration, the declared reports, fetching them
+from ccusage, reshaping their JSON into rows, planning and storing, statistics, and the command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import getpass
+import hashlib
+import hmac
+import json
+import logging
+import math
+import os
+import platform
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+import zoneinfo
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+    from rich.console import Console
+
+__version__ = "0.1.0"
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_PARTIAL = 3
+EXIT_LOCKED = 75
+EXIT_INTERRUPTED = 130
+
+DEFAULT_CCUSAGE_VERSION = "20.0.24"
+SUPPORTED_MAJORS = range(15, 21)
+LOCK_PATIENCE = 300.0  # seconds
+LOG_RETENTION_DAYS = 30  # Claude Code's own default, cleanupPeriodDays
+DOLLAR_DIGITS = 6
+
+log = logging.getLogger("ccusage_importer")
+
+
+class ImporterError(Exception):
+    """What happened, and what to do about it. The command line turns it into two lines and an exit code."""
+
+    def __init__(self, what: str, fix: str = "", exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+        self.exit_code = exit_code
+
+
+# =====================================================================================================
+# Configuration: environment and flags into one frozen record; every error names its variable
+# =====================================================================================================
+
+HTTPS_PORTS = (443, 8443, 9440)
+TRUE_WORDS = ("1", "true", "yes", "on")
+FALSE_WORDS = ("0", "false", "no", "off")
+
+# Every variable with what it is for, in the order of --help.
+VARIABLES = {
+    "CH_HOST": "ClickHouse server; unset: the embedded engine",
+    "CH_PORT": "its HTTP port (8123, or 8443 with https); 443, 8443 and 9440 mean https",
+    "CH_USER": "its user (default)",
+    "CH_PASSWORD": "the user's password",
+    "CH_DATABASE": "database, made when missing (ccusage)",
+    "CH_PROTOCOL": "http or https (by the port)",
+    "MACHINE_NAME": "whose rows these are: machine (host name)",
+    "CCUSAGE_USER": "whose rows these are: user (login name)",
+    "HASH_PROJECT_NAMES": "false stores project names as they are (true)",
+    "PROJECT_HASH_KEY": "key that makes hashed project names unguessable",
+    "CCUSAGE_BIN": "the ccusage to run, before any other",
+    "CCUSAGE_VERSION": f"the version that bunx or npx fetches, or latest ({DEFAULT_CCUSAGE_VERSION})",
+    "CCUSAGE_TIMEOUT": "seconds one ccusage command may take (120)",
+    "CCUSAGE_WORKERS": "ccusage commands at once (3)",
+    "CCUSAGE_TIMEZONE": "IANA zone that cuts the days, fixed at the first import (the machine's)",
+    "CCUSAGE_OFFLINE": "true: ccusage uses its built-in prices only (false)",
+    "CCUSAGE_DB_PATH": "folder of the embedded database ($XDG_DATA_HOME/ccusage-importer)",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run is told from outside. Secrets are kept out of its repr."""
+
+    machine_name: str
+    user_name: str
+    host: str | None
+    port: int
+    username: str
+    password: str = field(repr=False)
+    database: str = "ccusage"
+    secure: bool = False
+    db_path: Path = Path()
+    state_path: Path = Path()
+    hash_projects: bool = True
+    project_hash_key: str = field(default="", repr=False)
+    ccusage_bin: str | None = None
+    ccusage_version: str = DEFAULT_CCUSAGE_VERSION
+    version_is_chosen: bool = False
+    timeout: float = 120.0
+    workers: int = 3
+    timezone: str | None = None
+    offline: bool = False
+    allow_shrink: bool = False
+
+    @property
+    def embedded(self) -> bool:
+        return self.host is None
+
+    @property
+    def target(self) -> str:
+        """The database in words, for people."""
+        if self.embedded:
+            return f"{self.db_path} (embedded)"
+        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}/{self.database}"
+
+    @property
+    def lock_path(self) -> Path:
+        """Folder of the lock and of reports not yet stored: one for each database."""
+        if self.embedded:
+            return self.db_path
+        return self.state_path / ("server-" + hashlib.sha256(self.target.encode()).hexdigest()[:8])
+
+
+def configuration_error(variable: str, value: str, accepted: str) -> ImporterError:
+    return ImporterError(f"{variable}: {value!r} is not {accepted}", f"set {variable} to {accepted}", EXIT_USAGE)
+
+
+def read_boolean(environment: Mapping[str, str], variable: str, default: bool) -> bool:
+    value = environment.get(variable, "")
+    if not value:
+        return default
+    if value.lower() in TRUE_WORDS + FALSE_WORDS:
+        return value.lower() in TRUE_WORDS
+    raise configuration_error(variable, value, "true or false")
+
+
+def read_number(environment: Mapping[str, str], variable: str, default: float, low: float, high: float) -> float:
+    value = environment.get(variable, "")
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= high:  # false for nan, too
+        raise configuration_error(variable, value, f"a number from {low:g} to {high:g}")
+    return number
+
+
+def read_count(environment: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:
+    number = read_number(environment, variable, default, low, high)
+    if number != int(number):
+        raise configuration_error(variable, environment[variable], f"a whole number from {low} to {high}")
+    return int(number)
+
+
+def read_name(variable: str, value: str) -> str:
+    """A machine or user name: something a person can read in a table."""
+    if not value.strip() or len(value) > 255 or not value.isprintable():
+        raise configuration_error(variable, value, "a name of 1 to 255 printable characters")
+    return value.strip()
+
+
+def read_folder(environment: Mapping[str, str], variable: str, default: Path) -> Path:
+    value = environment.get(variable, "")
+    if "\0" in value:
+        raise configuration_error(variable, value, "a path")
+    return Path(value).expanduser().absolute() if value else default
+
+
+def default_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # a container without a passwd entry
+        raise ImporterError("the login name is unknown here", "set CCUSAGE_USER", EXIT_USAGE) from error
+
+
+def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> Config:
+    """Environment and flags as one record; a flag beats its variable."""
+    home = Path.home()
+    data_home = read_folder(environment, "XDG_DATA_HOME", home / ".local" / "share")
+    state_home = read_folder(environment, "XDG_STATE_HOME", home / ".local" / "state")
+
+    host = environment.get("CH_HOST") or None
+    if host and not re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?", host):
+        raise configuration_error(
+            "CH_HOST", host, "a host name or address alone (CH_PORT and CH_PROTOCOL say the rest)"
+        )
+    protocol = environment.get("CH_PROTOCOL", "").lower()
+    if protocol not in ("", "http", "https"):
+        raise configuration_error("CH_PROTOCOL", protocol, "http or https")
+    port = read_count(environment, "CH_PORT", 8443 if protocol == "https" else 8123, 1, 65535)
+    database = environment.get("CH_DATABASE") or "ccusage"
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", database):
+        raise configuration_error("CH_DATABASE", database, "a name of letters, digits, _ and -")
+
+    version = environment.get("CCUSAGE_VERSION") or DEFAULT_CCUSAGE_VERSION
+    if not re.fullmatch(r"latest|\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", version):
+        raise configuration_error("CCUSAGE_VERSION", version, "a version such as 20.0.24, or latest")
+    zone = environment.get("CCUSAGE_TIMEZONE") or None
+    if zone is not None:
+        zone = read_zone("CCUSAGE_TIMEZONE", zone)
+
+    return Config(
+        machine_name=read_name("--machine-name", options.machine_name)
+        if options.machine_name is not None
+        else read_name("MACHINE_NAME", environment.get("MACHINE_NAME") or socket.gethostname()),
+        user_name=read_name("CCUSAGE_USER", environment.get("CCUSAGE_USER") or default_user()),
+        host=host,
+        port=port,
+        username=environment.get("CH_USER") or "default",
+        password=environment.get("CH_PASSWORD", ""),
+        database=database,
+        secure=protocol == "https" or (not protocol and port in HTTPS_PORTS),
+        db_path=read_folder(environment, "CCUSAGE_DB_PATH", data_home / "ccusage-importer"),
+        state_path=state_home / "ccusage-importer",
+        hash_projects=not options.no_hash_projects and read_boolean(environment, "HASH_PROJECT_NAMES", True),
+        project_hash_key=environment.get("PROJECT_HASH_KEY", ""),
+        ccusage_bin=environment.get("CCUSAGE_BIN") or None,
+        ccusage_version=version,
+        version_is_chosen=bool(environment.get("CCUSAGE_VERSION")),
+        timeout=read_number(environment, "CCUSAGE_TIMEOUT", 120, 0.1, 86_400),
+        workers=read_count(environment, "CCUSAGE_WORKERS", 3, 1, 64),
+        timezone=zone,
+        offline=read_boolean(environment, "CCUSAGE_OFFLINE", False),
+        allow_shrink=options.allow_shrink,
+    )
+
+
+UTC_NAMES = ("Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu")
+
+
+def read_zone(variable: str, name: str) -> str:
+    """An IANA zone's name, the many names of UTC as one."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise configuration_error(variable, name, "an IANA time zone such as Europe/Berlin") from error
+    return "UTC" if name in UTC_NAMES else name
+
+
+def machine_timezone(environment: Mapping[str, str]) -> str:
+    """The IANA name of this machine's zone, UTC where there is none to be found."""
+    candidates = [environment.get("TZ", "").lstrip(":")]
+    with contextlib.suppress(OSError):
+        candidates.append(str(Path("/etc/localtime").readlink()))
+    with contextlib.suppress(OSError):
+        candidates.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
+    for candidate in candidates:
+        name = candidate.rpartition("zoneinfo/")[2]
+        if name and not name.startswith("/"):
+            with contextlib.suppress(ImporterError):
+                return read_zone("TZ", name)
+    return "UTC"
+
+
+# =====================================================================================================
+# Reports: what differs between the five is declared here; what they share is written once below
+# =====================================================================================================
+
+
+class Dialect(Enum):
+    """How a ccusage speaks. `PROJECT_SESSIONS`: 15 to 18. `CLAUDE`: 19 to 20.0.16. `AGENTS`: since 20.0.17."""
+
+    PROJECT_SESSIONS = "15 to 18"
+    CLAUDE = "19 to 20.0.16"
+    AGENTS = "20.0.17 and newer"
+
+
+def dialect_of(version: str) -> Dialect:
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < (19,):
+        return Dialect.PROJECT_SESSIONS
+    return Dialect.CLAUDE if numbers < (20, 0, 17) else Dialect.AGENTS
+
+
+@dataclass(frozen=True)
+class Command:
+    """One ccusage command. `name` is also the name of its file in --save-json."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """One of the five reports: its commands by dialect, its table, and what makes a row's key.
+
+    `record_key` is the key's SQL, equal to `Record.key`; `scope` bounds a read or delete to the part of
+    the table that an import can meet, with the parameters of `scope_of`.
+    """
+
+    name: str
+    record_type: str
+    table: str
+    commands: Mapping[Dialect, tuple[Command, ...]]
+    containers: tuple[str, ...]
+    columns: tuple[str, ...]
+    record_key: str
+    scope: str
+    cost_column: str = "total_cost"
+
+
+def same_commands(name: str, old: str, claude: str, agents: str) -> dict[Dialect, tuple[Command, ...]]:
+    """The commands of a report that is one command in each dialect."""
+    words = (old, claude, agents)
+    return {d: (Command(name, tuple(w.split())),) for d, w in zip(Dialect, words, strict=True)}
+
+
+REPORTS: dict[str, Report] = {
+    report.name: report
+    for report in (
+        Report(
+            name="daily",
+            record_type="daily",
+            table="ccusage_usage_daily",
+            commands=same_commands("daily", "daily", "claude daily", "daily --by-agent"),
+            containers=("daily",),
+            columns=("date",),
+            record_key="toString(date)",
+            scope="date >= {first_day:Date}",
+        ),
+        Report(
+            name="monthly",
+            record_type="monthly",
+            table="ccusage_usage_monthly",
+            commands=same_commands("monthly", "monthly", "claude monthly", "monthly --by-agent"),
+            containers=("monthly",),
+            columns=("month", "year", "month_num"),
+            record_key="month",
+            scope="year >= toYear({first_day:Date})",
+        ),
+        Report(
+            name="session",
+            record_type="session",
+            table="ccusage_usage_sessions",
+            commands={
+                Dialect.PROJECT_SESSIONS: (Command("session", ("session",)),),
+                Dialect.CLAUDE: (Command("session", ("claude", "session")),),
+                # Only `claude session` tells a session's project; `session` brings the other agents.
+                Dialect.AGENTS: (
+                    Command("session", ("claude", "session")),
+                    Command("session_agents", ("session",)),
+                ),
+            },
+            containers=("sessions", "session"),
+            columns=("session_id", "project_path", "first_activity", "last_activity"),
+            record_key="session_id",
+            scope="session_id IN {sessions:Array(String)}",
+        ),
+        Report(
+            name="blocks",
+            record_type="block",
+            table="ccusage_usage_blocks",
+            commands=same_commands("blocks", "blocks", "blocks", "blocks"),
+            containers=("blocks",),
+            columns=(
+                "block_id",
+                "start_time",
+                "end_time",
+                "actual_end_time",
+                "is_active",
+                "is_gap",
+                "entries",
+                "usage_limit_reset_time",
+                "burn_rate",
+                "projection",
+            ),
+            record_key="block_id",
+            scope="start_time >= toDateTime({first_block:Int64}, 'UTC')",
+            cost_column="cost_usd",
+        ),
+        Report(
+            name="projects",
+            record_type="project_daily",
+            table="ccusage_usage_projects_daily",
+            # 19 takes `daily --instances` and ignores the flag, 20 refuses it: hence `claude daily`.
+            commands=same_commands(
+                "projects", "daily --instances", "claude daily --instances", "claude daily --instances"
+            ),
+            containers=("projects",),
+            columns=("date", "project_id"),
+            record_key="concat(toString(date), '/', project_id)",
+            scope="date >= {first_day:Date}",
+        ),
+    )
+}
+
+BREAKDOWNS_TABLE = "ccusage_model_breakdowns"
+MODELS_TABLE = "ccusage_models_used"
+HISTORY_TABLE = "ccusage_import_history"
+
+
+# =====================================================================================================
+# Fetch: find ccusage once, run the commands in parallel, retry, parse
+# =====================================================================================================
+
+ATTEMPTS = 2
+NO_LOGS = re.compile(r"No valid Claude data directories found")
+# What the user's own ccusage configuration may go on deciding: prices, and where logs are.
+KEPT_SETTINGS = ("mode", "offline", "noOffline", "pricingOverrides", "speed", "piPath", "openClawPath")
+
+
+@dataclass(frozen=True)
+class Ccusage:
+    """The ccusage of this run: the start of its command line, its version, and how it was found."""
+
+    command: tuple[str, ...]
+    version: str
+    found: str
+
+    @property
+    def dialect(self) -> Dialect:
+        return dialect_of(self.version)
+
+
+@dataclass(frozen=True)
+class FetchedReports:
+    """What ccusage said: a JSON document for each command, and why a report has none.
+
+    The same record is what --save-json writes and --from-json reads, so it says whose usage it is.
+    """
+
+    ccusage_version: str
+    timezone: str
+    machine_name: str
+    user_name: str
+    fetched_at: str
+    documents: Mapping[str, Any]
+    errors: Mapping[str, ImporterError] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def dialect(self) -> Dialect:
+        return dialect_of(self.ccusage_version)
+
+
+class ProcessGroups:
+    """The child processes of this run, so that all of them can be ended at once from any thread."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def run(
+        self, command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, bytes]:
+        """Exit code, stdout and stderr of a command; whatever it leaves behind in its group is ended.
+
+        Output goes to files, not pipes: a grandchild that keeps a pipe open would keep us waiting.
+        Raises OSError where it cannot start and subprocess.TimeoutExpired where it does not end.
+        """
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            with self._lock:
+                if self.stopping.is_set():
+                    raise KeyboardInterrupt
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=environment,
+                    start_new_session=True,
+                )
+                self._running.add(process)
+            try:
+                code = process.wait(timeout)
+            finally:
+                self._end(process)
+            stdout.seek(0)
+            stderr.seek(0)
+            return code, stdout.read(), stderr.read()
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with self._lock:
+            self._running.discard(process)
+
+    def end_all(self) -> None:
+        self.stopping.set()
+        with self._lock:
+            for process in self._running:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def last_words(stderr: bytes, stdout: bytes = b"", limit: int = 400) -> str:
+    """What a program said at its end, on one line, for an error message."""
+    text = (stderr.strip() or stdout.strip()).decode("utf-8", "replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # A Node stack trace says what happened in its `Error:` line, not in its last one.
+    said = [line for line in lines if re.match(r"\w*Error\b|npm (error|ERR)", line)] or lines
+    return "".join(c if c.isprintable() else " " for c in " | ".join(said[-4:]))[-limit:] or "nothing"
+
+
+def native_binary(launcher: Path) -> Path | None:
+    """The native program of ccusage 20 behind its Node launcher, where it is installed and executable.
+
+    Starting it directly takes 0.04 s instead of 0.1 s through Node and 0.4 s through npx. It has no run
+    bit until the launcher has run once.
+    """
+    system = {"Darwin": "darwin", "Linux": "linux"}.get(platform.system(), "")
+    machine = {"x86_64": "x64", "AMD64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "")
+    for folder in launcher.resolve().parents:
+        for modules in (folder / "node_modules", folder):
+            candidate = modules / "@ccusage" / f"ccusage-{system}-{machine}" / "bin" / "ccusage"
+            if os.access(candidate, os.X_OK):
+                return candidate
+        if folder.name == "node_modules":
+            return None
+    return None
+
+
+def ccusage_version(groups: ProcessGroups, command: Sequence[str], timeout: float) -> str:
+    """The version a ccusage reports of itself; ImporterError with its own words where it does not start."""
+    name = " ".join(command)
+    try:
+        code, stdout, stderr = groups.run([*command, "--version"], timeout)
+    except OSError as error:
+        raise ImporterError(
+            f"{name} cannot be started: {error.strerror}", "install ccusage, or set CCUSAGE_BIN to its path"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ImporterError(f"{name} --version gave no answer in {timeout:g} s", "raise CCUSAGE_TIMEOUT") from error
+    found = re.search(rb"\d+\.\d+\.\d+[-0-9A-Za-z.]*", stdout)
+    if code != 0 or found is None:
+        raise ImporterError(
+            f"{name} does not run; it said: {last_words(stderr, stdout)}",
+            "ccusage needs Node 20 or newer (version 19: Node 22); reinstall it, or set CCUSAGE_VERSION",
+        )
+    return found.group().decode()
+
+
+def installed_ccusage(groups: ProcessGroups, launcher: Path, timeout: float, found: str) -> Ccusage:
+    """An installed ccusage, its native program where it has one."""
+    native = native_binary(launcher)
+    if native is None:
+        version = ccusage_version(groups, [str(launcher)], timeout)
+        native = native_binary(launcher)  # the launcher has just made it executable
+    else:
+        version = ccusage_version(groups, [str(native)], timeout)
+    return Ccusage((str(native or launcher),), version, found)
+
+
+def major_of(version: str) -> int:
+    return int(version.partition(".")[0])
+
+
+def find_ccusage(config: Config, groups: ProcessGroups) -> Ccusage:
+    """The ccusage to run: CCUSAGE_BIN, then PATH, then bunx, then npx.
+
+    bunx and npx fetch the program here, once, so that the commands run in parallel afterwards find it
+    installed and do not race each other for the download.
+    """
+    spec = f"ccusage@{config.ccusage_version}"
+    if config.ccusage_bin is not None:
+        chosen = shutil.which(
+            Path(config.ccusage_bin).expanduser() if "/" in config.ccusage_bin else config.ccusage_bin
+        )
+        if chosen is None:
+            raise configuration_error("CCUSAGE_BIN", config.ccusage_bin, "a program that can be run")
+        ccusage = installed_ccusage(groups, Path(chosen), config.timeout, "CCUSAGE_BIN")
+        return checked_version(ccusage)
+    if (on_path := shutil.which("ccusage")) is not None:
+        try:
+            ccusage = installed_ccusage(groups, Path(on_path), config.timeout, "PATH")
+            if major_of(ccusage.version) not in SUPPORTED_MAJORS:
+                log.info("ccusage %s on PATH is not one of the supported versions 15 to 20", ccusage.version)
+            elif config.version_is_chosen and ccusage.version != config.ccusage_version:
+                log.info("ccusage %s on PATH is not CCUSAGE_VERSION %s", ccusage.version, config.ccusage_version)
+            else:
+                return ccusage
+        except ImporterError as error:
+            log.warning("%s; looking further", error.what)
+    if (bunx := shutil.which("bunx")) is not None:
+        version = ccusage_version(groups, [bunx, spec], config.timeout)
+        return checked_version(Ccusage((bunx, spec), version, "bunx"))
+    if (npx := shutil.which("npx")) is not None:
+        launcher = npx_launcher(groups, npx, spec, config.timeout)
+        return checked_version(installed_ccusage(groups, launcher, config.timeout, "npx"))
+    raise ImporterError(
+        "ccusage is not installed, and neither bunx nor npx is there to fetch it",
+        "install Node 20 or newer, or set CCUSAGE_BIN to the path of ccusage",
+    )
+
+
+def checked_version(ccusage: Ccusage) -> Ccusage:
+    """The same, if it is not too old; a newer major than the tested ones is tried and said so."""
+    if major_of(ccusage.version) in SUPPORTED_MAJORS:
+        return ccusage
+    if major_of(ccusage.version) < SUPPORTED_MAJORS.start:
+        raise ImporterError(
+            f"ccusage {ccusage.version} ({ccusage.found}) is older than 15", "install a newer one", EXIT_USAGE
+        )
+    log.warning("ccusage %s is newer than the tested versions 15 to 20", ccusage.version)
+    return ccusage
+
+
+def npx_launcher(groups: ProcessGroups, npx: str, spec: str, timeout: float) -> Path:
+    """Where npx has put ccusage's launcher, fetched if it was not there yet."""
+    command = [npx, "--yes", f"--package={spec}", "-c", "command -v ccusage"]
+    try:
+        code, stdout, stderr = groups.run(command, timeout)
+    except subprocess.TimeoutExpired as error:
+        raise ImporterError(f"npx did not fetch {spec} in {timeout:g} s", "raise CCUSAGE_TIMEOUT") from error
+    lines = stdout.decode("utf-8", "replace").split("\n")
+    paths = [Path(line) for line in lines if line.startswith("/") and Path(line).exists()]
+    if code != 0 or not paths:
+        raise ImporterError(
+            f"npx could not fetch {spec}; it said: {last_words(stderr, stdout)}",
+            "look at the network and the npm registry, or install ccusage and set CCUSAGE_BIN",
+        )
+    return paths[-1]
+
+
+def user_settings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The part of the user's ccusage configuration that is allowed to reach a report.
+
+    ccusage reads the first of these files. Its `since`, `project`, `order`, `noCost`, `jq` and the like
+    would narrow or reshape a report, and what is set for one command only would make the five disagree.
+    The file in the current folder (.ccusage/ccusage.json) is left out: cron has another current folder.
+    """
+    home = Path.home()
+    folders = environment.get("CLAUDE_CONFIG_DIR", "")
+    if folders:
+        candidates = [Path(folder.strip()).expanduser() for folder in folders.split(",") if folder.strip()]
+    else:
+        candidates = [Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "claude", home / ".claude"]
+    for folder in candidates:
+        try:
+            settings = json.loads((folder / "ccusage.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(settings, dict):
+            return kept_settings(settings)
+    return {}
+
+
+def kept_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`defaults` of the file and of each agent in it, without what may not reach a report."""
+    kept: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "defaults" and isinstance(value, dict):
+            kept[name] = {key: setting for key, setting in value.items() if key in KEPT_SETTINGS}
+        elif name != "commands" and isinstance(value, dict):
+            kept[name] = kept_settings({"defaults": value.get("defaults")})
+    return kept
+
+
+def report_environment(environment: Mapping[str, str], zone: str) -> dict[str, str]:
+    """The environment of a report command: plain output, and the zone for what --timezone does not reach."""
+    plain = {name: value for name, value in environment.items() if name not in ("FORCE_COLOR", "LOG_LEVEL")}
+    return plain | {"NO_COLOR": "1", "TZ": zone}
+
+
+def parse_document(stdout: bytes) -> Any:
+    """The JSON document in what a command printed, lines before it passed over.
+
+    Raises ValueError for anything else: nothing, half a document, NaN, text after the end.
+    """
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON number")
+
+    text = stdout.decode("utf-8")
+    decoder = json.JSONDecoder(parse_constant=refuse)
+    starts = [match.start() for match in re.finditer(r"^[\[{]", text, re.MULTILINE)]
+    problem: Exception = ValueError("there is no JSON in it")
+    for start in starts[:20]:
+        try:
+            document, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            problem = error
+            continue
+        if not text[end:].strip():
+            return document
+        problem = ValueError("there is text after the JSON")
+    raise ValueError(f"{problem}") from problem
+
+
+def fetch_command(
+    ccusage: Ccusage, report: str, command: Command, arguments: Sequence[str], groups: ProcessGroups, config: Config
+) -> Any:
+    """The document of one command, tried twice; ImporterError with ccusage's own words."""
+    environment = report_environment(os.environ, arguments[arguments.index("--timezone") + 1])
+    words = " ".join(("ccusage", *command.arguments))
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            line = [*ccusage.command, *command.arguments, *arguments]
+            log.debug("run: %s", " ".join(line))
+            code, stdout, stderr = groups.run(line, config.timeout, environment)
+            if NO_LOGS.search(stderr.decode("utf-8", "replace")):
+                return []
+            if code < 0:
+                failure = ImporterError(
+                    f"{report}: `{words}` was ended by {signal.Signals(-code).name}",
+                    "look at the machine's memory: on large logs one ccusage can take 6 GB (CCUSAGE_WORKERS=1 runs one)",
+                )
+            elif code > 0:
+                failure = ImporterError(
+                    f"{report}: `{words}` failed (exit {code}); it said: {last_words(stderr, stdout)}",
+                    f"run `{words}` by hand; ccusage {ccusage.version} was found by {ccusage.found}",
+                )
+            else:
+                return parse_document(stdout)
+        except subprocess.TimeoutExpired:
+            failure = ImporterError(
+                f"{report}: ccusage gave no answer in {config.timeout:g} s",
+                f"raise CCUSAGE_TIMEOUT, or run `{words}` by hand to see what it waits for",
+            )
+        except OSError as error:
+            failure = ImporterError(f"{report}: ccusage cannot be started: {error.strerror}", "set CCUSAGE_BIN")
+        except ValueError as error:  # UnicodeDecodeError is one
+            failure = ImporterError(
+                f"{report}: `{words}` did not print a JSON document ({error}); it said: {last_words(stdout)}",
+                f"run `{words} --json` by hand; CCUSAGE_VERSION={DEFAULT_CCUSAGE_VERSION} is a version that works",
+            )
+        # exponential, with jitter so that many machines do not come back together
+        if attempt < ATTEMPTS and groups.stopping.wait(0.5 * 2**attempt * random.uniform(0.5, 1.0)):
+            raise KeyboardInterrupt
+    raise failure
+
+
+def fetch_reports(
+    config: Config,
+    ccusage: Ccusage,
+    zone: str,
+    groups: ProcessGroups,
+    on_done: Callable[[str, float, ImporterError | None], None] = lambda *_: None,
+) -> FetchedReports:
+    """Run every command of the five reports, `config.workers` at once.
+
+    `on_done` is called in this thread with each command's name, seconds, and error if it failed.
+    """
+    documents: dict[str, Any] = {}
+    errors: dict[str, ImporterError] = {}
+    seconds: dict[str, float] = {}
+
+    def timed(report: str, command: Command, arguments: Sequence[str]) -> tuple[float, Any]:
+        started = time.monotonic()
+        try:
+            result = fetch_command(ccusage, report, command, arguments, groups, config)
+        except ImporterError as error:
+            result = error
+        return time.monotonic() - started, result
+
+    with tempfile.TemporaryDirectory(prefix="ccusage-importer-") as folder:
+        settings = Path(folder) / "ccusage.json"
+        settings.write_text(json.dumps(user_settings(os.environ)), encoding="utf-8")
+        arguments = ["--json", "--timezone", zone, "--config", str(settings)]
+        if config.offline:
+            arguments.append("--offline")
+        with ThreadPoolExecutor(config.workers, thread_name_prefix="ccusage") as pool:
+            try:
+                futures = {
+                    pool.submit(timed, report.name, command, arguments): (report.name, command.name)
+                    for report in REPORTS.values()
+                    for command in report.commands[ccusage.dialect]
+                }
+                for future in as_completed(futures):
+                    report_name, name = futures[future]
+                    seconds[name], result = future.result()
+                    if isinstance(result, ImporterError):
+                        errors[report_name] = result
+                        on_done(name, seconds[name], result)
+                    else:
+                        documents[name] = result
+                        on_done(name, seconds[name], None)
+            except BaseException:
+                groups.end_all()
+                pool.shutdown(cancel_futures=True)
+                raise
+    return FetchedReports(
+        ccusage_version=ccusage.version,
+        timezone=zone,
+        machine_name=config.machine_name,
+        user_name=config.user_name,
+        fetched_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        documents=documents,
+        errors=errors,
+        seconds=seconds,
+    )
+
+
+# ---- saved reports: --save-json, --from-json, and what a crash must not lose -------------------------
+
+MANIFEST = "manifest.json"
+SAVED_FORMAT = 1
+
+
+def save_reports(fetched: FetchedReports, folder: Path) -> None:
+    """Write each document as ccusage gave it, 0600, and a manifest last: without it the folder is not whole."""
+    manifest = {
+        "format": SAVED_FORMAT,
+        "ccusage_version": fetched.ccusage_version,
+        "timezone": fetched.timezone,
+        "machine_name": fetched.machine_name,
+        "user_name": fetched.user_name,
+        "fetched_at": fetched.fetched_at,
+        "commands": sorted(fetched.documents),
+        "errors": {name: [error.what, error.fix] for name, error in fetched.errors.items()},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, document in [*fetched.documents.items(), ("manifest", manifest)]:
+            with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+                json.dump(document, file, ensure_ascii=False, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(folder / f"{name}.json")
+    except OSError as error:
+        raise ImporterError(
+            f"{folder}: the reports cannot be saved: {error.strerror}", "give a folder that can be written to"
+        ) from error
+
+
+def load_reports(folder: Path) -> FetchedReports:
+    """Read back what `save_reports` wrote."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != SAVED_FORMAT:
+            raise ValueError(f"format {manifest['format']} is not known to this version")
+        return FetchedReports(
+            ccusage_version=str(manifest["ccusage_version"]),
+            timezone=read_zone("timezone", str(manifest["timezone"])),
+            machine_name=read_name("machine_name", str(manifest["machine_name"])),
+            user_name=read_name("user_name", str(manifest["user_name"])),
+            fetched_at=str(manifest["fetched_at"]),
+            documents={
+                name: parse_document((folder / f"{Path(name).name}.json").read_bytes()) for name in manifest["commands"]
+            },
+            errors={name: ImporterError(what, fix) for name, (what, fix) in manifest["errors"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImporterError) as error:
+        reason = error.what if isinstance(error, ImporterError) else f"{type(error).__name__}: {error}"
+        raise ImporterError(
+            f"{folder} holds no reports saved by --save-json ({reason})",
+            "give the folder that `ccusage_importer.py --save-json DIR` has written",
+            EXIT_USAGE,
+        ) from error
+
+
+# =====================================================================================================
+# Reshape: wrapped JSON into typed rows. Pure: no client, no console, no clock
+# =====================================================================================================
+
+MAX_TOKENS = 2**64 - 1
+MAX_ENTRIES = 2**32 - 1
+MAX_MODELS = 2**16 - 1
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2105, 12, 31)  # what ClickHouse's DateTime can hold
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+SYNTHETIC_MODEL = "<synthetic>"  # Claude Code's own error messages, no model of a user's
+LOOKS_LIKE_A_PATH = re.compile(r"[-/\\~]|[A-Za-z](:[\\/]|--)")
+PROJECT_FIELDS = ("project", "projectPath", "cwd", "directory", "workspace")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens and US dollars of a row. `total` is what ccusage says, not always the sum of the four."""
+
+    input: int = 0
+    output: int = 0
+    cache_creation: int = 0
+    cache_read: int = 0
+    total: int = 0
+    cost: float = 0.0
+
+    @classmethod
+    def of(cls, tokens: Iterable[int], cost: float) -> Usage:
+        """From the five numbers of tokens, in the order of the columns."""
+        input_, output, cache_creation, cache_read, total = tokens
+        return cls(input_, output, cache_creation, cache_read, total, cost)
+
+    @property
+    def tokens(self) -> tuple[int, int, int, int, int]:
+        return (self.input, self.output, self.cache_creation, self.cache_read, self.total)
+
+    def __add__(self, other: Usage) -> Usage:
+        tokens = (mine + theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True))
+        return Usage.of(tokens, round(self.cost + other.cost, DOLLAR_DIGITS))
+
+    def minus(self, other: Usage) -> Usage:
+        """What is left of this after the other, never below zero."""
+        tokens = (max(mine - theirs, 0) for mine, theirs in zip(self.tokens, other.tokens, strict=True))
+        return Usage.of(tokens, max(round(self.cost - other.cost, DOLLAR_DIGITS), 0.0))
+
+
+def cost_tolerance(rows: int) -> float:
+    """What rounding each of `rows` costs to 1e-6 can make their sum differ from a rounded sum."""
+    return (rows + 1) * 1e-6
+
+
+def sum_usage(usages: Iterable[Usage]) -> Usage:
+    return sum(usages, Usage())
+
+
+def sum_by_model(breakdowns: Iterable[Mapping[str, Usage]]) -> dict[str, Usage]:
+    """Breakdowns of several records as one, by model."""
+    total: dict[str, Usage] = {}
+    for breakdown in breakdowns:
+        for model, usage in breakdown.items():
+            total[model] = total.get(model, Usage()) + usage
+    return dict(sorted(total.items()))
+
+
+Key = tuple[str, str]  # source and record key: with machine and user, whose row it is
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a report with its child rows. `columns` are the report's own, by name."""
+
+    report: str
+    source: str
+    record_key: str
+    columns: Mapping[str, Any]
+    usage: Usage
+    models: tuple[str, ...] = ()
+    breakdowns: Mapping[str, Usage] = field(default_factory=dict)
+    raw: Any = None
+
+    @property
+    def key(self) -> Key:
+        return (self.source, self.record_key)
+
+    @property
+    def raw_data(self) -> str:
+        return json.dumps(self.raw, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def content_hash(self) -> int:
+        """UInt64 over what is stored of the row and its children.
+
+        Of the raw JSON only the names of its fields count: a field that ccusage adds is stored with the
+        next import, but the order of its lists and the last digit of its sums, which differ from run to
+        run, do not make a row a changed one.
+        """
+        content = [
+            self.source,
+            self.record_key,
+            self.columns,
+            self.usage.tokens,
+            self.usage.cost,
+            self.models,
+            {model: [*usage.tokens, usage.cost] for model, usage in self.breakdowns.items()},
+            sorted(self.raw) if isinstance(self.raw, dict) else None,
+        ]
+        text = json.dumps(content, sort_keys=True, default=str)
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """How project names are stored: as they are, or as 8 hex digits of a hash, keyed where there is a key."""
+
+    hashed: bool = True
+    key: str = ""
+
+    def name(self, name: str) -> str:
+        if not self.hashed:
+            return name
+        if self.key:
+            return hmac.new(self.key.encode(), name.encode(), hashlib.sha256).hexdigest()[:8]
+        return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one way from another without telling the key."""
+        if not self.hashed:
+            return "plain"
+        return f"hmac-{self.name('ccusage-importer fingerprint')}" if self.key else "sha256"
+
+    def raw(self, value: Any, field_name: str = "") -> Any:
+        """The same JSON with project names made private, wherever in it they are."""
+        if isinstance(value, dict):
+            return {key: self.raw(item, key) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.raw(item, field_name) for item in value]
+        if isinstance(value, str) and (field_name in PROJECT_FIELDS or LOOKS_LIKE_A_PATH.match(value)):
+            return self.name(value)
+        return value
+
+
+class Row:
+    """One JSON row and its place, to read typed fields from; every error names report, row and field."""
+
+    def __init__(self, place: str, data: Any) -> None:
+        self.place = place
+        if not isinstance(data, dict):
+            raise ImporterError(f"{place}: not a JSON object but {shown(data)}", SHAPE_FIX)
+        self.data: dict[str, Any] = data
+
+    def error(self, name: str, value: Any, wanted: str) -> ImporterError:
+        said = "is missing" if value is None else f"is {shown(value)}"
+        return ImporterError(f"{self.place}: {name} {said}, not {wanted}", SHAPE_FIX)
+
+    def inner(self, name: str) -> Row:
+        return Row(f"{self.place}, {name}", self.data.get(name))
+
+    def whole(self, name: str, largest: int = MAX_TOKENS) -> int:
+        value = self.data.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= largest:
+            raise self.error(name, value, f"a whole number from 0 to {largest}")
+        return value
+
+    def dollars(self, name: str) -> float:
+        value = self.data.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e15:
+            raise self.error(name, value, "an amount of US dollars")
+        return abs(round(float(value), DOLLAR_DIGITS))  # abs: ccusage 20 says -0.0 for an empty sum
+
+    def text(self, name: str) -> str:
+        value = self.data.get(name)
+        if not isinstance(value, str) or not value:
+            raise self.error(name, value, "a text")
+        return self.checked_text(name, value)
+
+    def checked_text(self, name: str, value: str) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # half a surrogate pair
+            raise self.error(name, value, "Unicode text") from error
+        return value
+
+    def day(self, name: str) -> date:
+        value = self.data.get(name)
+        try:
+            if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+                raise ValueError
+            day = date.fromisoformat(value)
+        except ValueError as error:
+            raise self.error(name, value, "a day (YYYY-MM-DD)") from error
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise self.error(name, value, f"a day from {FIRST_DAY} to {LAST_DAY}")
+        return day
+
+    def moment(self, name: str) -> datetime:
+        """A time with its zone, or a day (midnight UTC), cut to the second."""
+        value = self.data.get(name)
+        pattern = r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2}))?"
+        match = re.fullmatch(pattern, value) if isinstance(value, str) else None
+        try:
+            if match is None:
+                raise ValueError
+            day, clock, zone = match.groups("")
+            moment = datetime.fromisoformat(f"{day}T{clock or '00:00:00'}{'+00:00' if zone in ('', 'Z') else zone}")
+            moment = moment.astimezone(timezone.utc)
+        except (ValueError, OverflowError) as error:
+            raise self.error(name, value, "a time such as 2026-11-20T09:30:00Z") from error
+        if not FIRST_DAY <= moment.date() <= LAST_DAY:
+            raise self.error(name, value, f"a time from {FIRST_DAY} to {LAST_DAY}")
+        return moment
+
+    def optional(self, name: str, read: Callable[[str], Any], default: Any = None) -> Any:
+        return default if self.data.get(name) is None else read(name)
+
+    def flag(self, name: str) -> bool:
+        value = self.data.get(name, False)
+        if not isinstance(value, bool):
+            raise self.error(name, value, "true or false")
+        return value
+
+    def rows(self, name: str) -> list[Row]:
+        value = self.data.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.error(name, value, "a list")
+        return [Row(f"{self.place}, {name}[{number}]", item) for number, item in enumerate(value)]
+
+    def usage(self, cost: str = "totalCost") -> Usage:
+        return Usage(
+            self.whole("inputTokens"),
+            self.whole("outputTokens"),
+            self.whole("cacheCreationTokens"),
+            self.whole("cacheReadTokens"),
+            self.whole("totalTokens"),
+            self.dollars(cost),
+        )
+
+    def model_names(self, name: str) -> tuple[str, ...]:
+        """The distinct models of a list, sorted: their order differs from run to run."""
+        value = self.data.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(model, str) for model in value):
+            raise self.error(name, value, "a list of model names")
+        return tuple(sorted({self.checked_text(name, model) for model in value} - {SYNTHETIC_MODEL, ""}))
+
+    def breakdowns(self) -> dict[str, Usage]:
+        """Usage by model; ccusage tells no total for a model, so it is the sum of the four."""
+        by_model = []
+        for row in self.rows("modelBreakdowns"):
+            parts = [row.whole(n) for n in ("inputTokens", "outputTokens", "cacheCreationTokens", "cacheReadTokens")]
+            if sum(parts) > MAX_TOKENS:
+                raise row.error("the sum of the tokens", sum(parts), f"at most {MAX_TOKENS}")
+            by_model.append({row.text("modelName"): Usage.of([*parts, sum(parts)], row.dollars("cost"))})
+        return {model: usage for model, usage in sum_by_model(by_model).items() if model != SYNTHETIC_MODEL}
+
+
+SHAPE_FIX = (
+    "ccusage gave a report of another shape than its tested versions; "
+    f"CCUSAGE_VERSION={DEFAULT_CCUSAGE_VERSION} is a version that works"
+)
+
+
+def shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def unwrap_rows(report: Report, command: str, document: Any) -> Iterator[tuple[Row, str, str]]:
+    """The rows of a document: each with its source and the period or project that its wrapping names.
+
+    15 to 18 answer `[]` where there is nothing. From 20.0.17 on a day or month is one row for all agents
+    with a row for each in `agents`; only those are stored.
+    """
+    if document == []:
+        return
+    outer = Row(report.name, document)
+    container = next((name for name in report.containers if name in outer.data), None)
+    if container is None and report.name == "projects" and outer.data.get("daily") == []:
+        return  # how 20 says that no project has any usage
+    if container is None:
+        found = ", ".join(sorted(outer.data)) or "nothing"
+        raise ImporterError(
+            f"{report.name}: ccusage's answer has no {' or '.join(report.containers)} but {found}", SHAPE_FIX
+        )
+    if report.name == "projects":
+        projects = outer.inner(container)
+        for project in projects.data:
+            projects.checked_text(container, project)
+            for number, row in enumerate(projects.rows(project)):
+                yield Row(f"{report.name}: row {number} of {container}[{project!r}]", row.data), "claude", project
+        return
+    for number, data in enumerate(outer.rows(container)):
+        row = Row(f"{report.name}: row {number}", data.data)
+        if "agents" in row.data:
+            for agent in row.rows("agents"):
+                yield agent, agent.text("agent"), row.text("period")
+        elif row.data.get("agent") == "all":
+            raise row.error("agents", None, "a list of agents")
+        elif "agent" not in row.data:
+            yield row, "claude", ""
+        elif not (command == "session_agents" and row.data["agent"] == "claude"):
+            # claude's sessions have come with their projects, by `claude session`
+            yield row, row.text("agent"), row.text("period")
+
+
+def reshape_daily(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
+    day = Row(row.place, {"date": period}).day("date") if period else row.day("date")
+    return usage_record("daily", row, source, str(day), {"date": day}, privacy.raw(row.data))
+
+
+def reshape_monthly(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
+    month = period or row.text("month")
+    first = Row(row.place, {"month": f"{month}-01"}).day("month")
+    columns = {"month": month, "year": first.year, "month_num": first.month}
+    return usage_record("monthly", row, source, month, columns, privacy.raw(row.data))
+
+
+def reshape_session(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
+    """A session. Before ccusage 19 a session was a project's folder, and what it calls one is told here.
+
+    There `projectPath/sessionId` is the folder of the logs below projects/. One part: all sessions of that
+    project in one row. More: a session with a folder of its own, which later versions name the same way.
+    """
+    if period:  # another agent's, from the unified report
+        session_id, project = period, ""
+        metadata = row.inner("metadata") if row.data.get("metadata") is not None else Row(row.place, {})
+        first = metadata.optional("firstActivity", metadata.moment)
+        last = metadata.optional("lastActivity", metadata.moment, EPOCH)
+    else:
+        session_id = row.text("sessionId")
+        project = row.optional("projectPath", row.text, "")
+        first = row.optional("firstActivity", row.moment)
+        last = row.moment("lastActivity")
+    if dialect is Dialect.PROJECT_SESSIONS:
+        parts = ([] if project in ("", "Unknown Project") else project.split("/")) + [session_id]
+        if len(parts) > 2 and parts[-1] == "subagents":
+            parts.pop()
+        session_id, project = parts[-1], "/".join(parts[:-1]) or parts[-1]
+    is_project = session_id == project or LOOKS_LIKE_A_PATH.match(session_id) is not None
+    session_id = privacy.name(session_id) if is_project else session_id
+    columns = {
+        "session_id": session_id,
+        "project_path": privacy.name(project) if project else "",
+        "first_activity": first,
+        "last_activity": last,
+    }
+    raw = privacy.raw(row.data)
+    for name in ("sessionId", "period"):
+        if is_project and name in raw:
+            raw[name] = session_id
+    return usage_record("session", row, source, session_id, columns, raw)
+
+
+def reshape_block(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
+    counts = row.inner("tokenCounts")
+    block_id = row.text("id")
+    burn_rate = row.inner("burnRate") if row.data.get("burnRate") is not None else None
+    projection = row.inner("projection") if row.data.get("projection") is not None else None
+    models = row.model_names("models")
+    return Record(
+        report="blocks",
+        source=source,
+        record_key=block_id,
+        columns={
+            "block_id": block_id,
+            "start_time": row.moment("startTime"),
+            "end_time": row.moment("endTime"),
+            "actual_end_time": row.optional("actualEndTime", row.moment),
+            "is_active": int(row.flag("isActive")),
+            "is_gap": int(row.flag("isGap")),
+            "entries": row.optional("entries", lambda name: row.whole(name, MAX_ENTRIES), 0),
+            "usage_limit_reset_time": row.optional("usageLimitResetTime", row.moment),
+            "burn_rate": burn_rate.dollars("costPerHour") if burn_rate else None,
+            "projection": projection.dollars("totalCost") if projection else None,
+        },
+        usage=Usage(
+            counts.whole("inputTokens"),
+            counts.whole("outputTokens"),
+            counts.whole("cacheCreationInputTokens"),
+            counts.whole("cacheReadInputTokens"),
+            row.whole("totalTokens"),
+            row.dollars("costUSD"),
+        ),
+        models=checked_models(row, models),
+        raw=privacy.raw(row.data),
+    )
+
+
+def reshape_project(row: Row, source: str, project: str, dialect: Dialect, privacy: Privacy) -> Record:
+    day = row.day("date")
+    project_id = privacy.name(project)
+    columns = {"date": day, "project_id": project_id}
+    return usage_record("projects", row, source, f"{day}/{project_id}", columns, privacy.raw(row.data))
+
+
+RESHAPE: dict[str, Callable[[Row, str, str, Dialect, Privacy], Record]] = {
+    "daily": reshape_daily,
+    "monthly": reshape_monthly,
+    "session": reshape_session,
+    "blocks": reshape_block,
+    "projects": reshape_project,
+}
+
+
+def checked_models(row: Row, models: tuple[str, ...]) -> tuple[str, ...]:
+    if len(models) > MAX_MODELS:
+        raise row.error("the number of models", len(models), f"at most {MAX_MODELS}")
+    return models
+
+
+def usage_record(report: str, row: Row, source: str, record_key: str, columns: Mapping[str, Any], raw: Any) -> Record:
+    """What daily, monthly, session and project rows share; `raw` is the row's JSON, made private."""
+    breakdowns = row.breakdowns()
+    models = tuple(sorted({*row.model_names("modelsUsed"), *breakdowns}))
+    return Record(report, source, record_key, columns, row.usage(), checked_models(row, models), breakdowns, raw)
+
+
+Combine = Callable[[Sequence[Any]], Any]
+COMBINED_COLUMNS: Mapping[str, Combine] = {
+    "first_activity": min,
+    "last_activity": max,
+    "actual_end_time": max,
+    "entries": sum,
+}
+
+
+def merge_records(records: Sequence[Record]) -> Record:
+    """Rows that meet in one key (two names with one hash, one session in two folders) as one, summed."""
+    if len(records) == 1:
+        return records[0]
+    largest = max(records, key=lambda record: record.usage.total)
+    columns = dict(largest.columns)
+    for name, combine in COMBINED_COLUMNS.items():
+        values = [record.columns[name] for record in records if record.columns.get(name) is not None]
+        if values:
+            columns[name] = combine(values)
+    return dataclasses.replace(
+        largest,
+        columns=columns,
+        usage=sum_usage(record.usage for record in records),
+        models=tuple(sorted({model for record in records for model in record.models})),
+        breakdowns=sum_by_model(record.breakdowns for record in records),
+        raw=[record.raw for record in records],
+    )
+
+
+def reshape_report(report: Report, fetched: FetchedReports, privacy: Privacy) -> list[Record]:
+    """The rows of one report, one for each key, in a stable order.
+
+    Raises ImporterError, with report, row and field, for anything that is not what ccusage is known to say.
+    """
+    by_key: defaultdict[Key, list[Record]] = defaultdict(list)
+    for command in report.commands[fetched.dialect]:
+        if command.name not in fetched.documents:
+            raise ImporterError(f"{report.name}: the answer to `{command.name}` is missing")
+        for row, source, period in unwrap_rows(report, command.name, fetched.documents[command.name]):
+            record = RESHAPE[report.name](row, source, period, fetched.dialect, privacy)
+            by_key[record.key].append(record)
+    merged = [merge_records(records) for _, records in sorted(by_key.items())]
+    for record in merged:
+        if max(record.usage.tokens) > MAX_TOKENS:
+            raise ImporterError(f"{report.name}: {record.record_key}: the tokens add up to more than {MAX_TOKENS}")
+    return merged
+
+
+def reshape_reports(
+    fetched: FetchedReports, privacy: Privacy
+) -> tuple[dict[str, list[Record]], dict[str, ImporterError]]:
+    """Rows by report, and the errors of the reports that have none."""
+    records: dict[str, list[Record]] = {}
+    errors = dict(fetched.errors)
+    for report in REPORTS.values():
+        if report.name not in errors:
+            try:
+                records[report.name] = reshape_report(report, fetched, privacy)
+            except ImporterError as error:
+                errors[report.name] = error
+    return records, errors
+
+
+def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
+    """Where the reports of one import do not agree: months with days, projects with days, models with records.
+
+    The commands read the logs a moment apart, so a message written in between shows up here.
+    """
+    found: list[str] = []
+
+    def compare(what: str, left: Usage, left_name: str, right: Usage, right_name: str, rows: int) -> None:
+        tolerance = cost_tolerance(rows)
+        if left.tokens[:4] != right.tokens[:4] or abs(left.cost - right.cost) > tolerance:
+            found.append(
+                f"{what}: {left_name} say {left.total:,} tokens and ${left.cost:,.6f}, "
+                f"{right_name} {right.total:,} and ${right.cost:,.6f}"
+            )
+
+    def sums(report: str, period: Callable[[Record], str]) -> dict[Key, list[Usage]]:
+        by_period: defaultdict[Key, list[Usage]] = defaultdict(list)
+        for record in records[report]:
+            by_period[record.source, period(record)].append(record.usage)
+        return by_period
+
+    if "daily" in records and "monthly" in records:
+        days = sums("daily", lambda record: record.record_key[:7])
+        for month in records["monthly"]:
+            usages = days.get(month.key, [])
+            what = f"{month.record_key} ({month.source})"
+            compare(what, month.usage, "months", sum_usage(usages), "days", len(usages))
+    if "daily" in records and "projects" in records:
+        projects = sums("projects", lambda record: str(record.columns["date"]))
+        for day in records["daily"]:
+            if day.source == "claude":  # ccusage tells projects for claude alone
+                usages = projects.get(day.key, [])
+                compare(day.record_key, day.usage, "days", sum_usage(usages), "projects", len(usages))
+    for report_records in records.values():
+        for record in report_records:
+            if record.breakdowns:
+                usages = list(record.breakdowns.values())
+                what = f"{record.report} {record.record_key} ({record.source})"
+                compare(what, record.usage, "records", sum_usage(usages), "models", len(usages))
+    return found
+
+
+# =====================================================================================================
+# Store: open ClickHouse, apply the schema, plan (pure), delete-then-insert, check, history
+# =====================================================================================================
+
+# ---- the plan: stored and fetched rows into new, changed, unchanged, kept. Pure ----------------------
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a plan needs to know of a stored row. Times are epoch seconds; `ends` is a session's last activity."""
+
+    report: str
+    source: str
+    record_key: str
+    content_hash: int
+    usage: Usage
+    created_at: int
+    starts: int = 0
+    ends: int = 0
+    is_gap: bool = False
+    project: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.source, self.record_key)
+
+
+@dataclass
+class Plan:
+    """What is to happen to one report's rows. A changed row is deleted, then inserted; a removed one deleted."""
+
+    report: str
+    new: list[Record] = field(default_factory=list)
+    changed: list[tuple[Record, Stored]] = field(default_factory=list)
+    unchanged: list[Record] = field(default_factory=list)
+    kept: list[tuple[Record, Stored]] = field(default_factory=list)
+    removed: list[Stored] = field(default_factory=list)
+
+    @property
+    def written(self) -> list[Record]:
+        return [*self.new, *(record for record, _ in self.changed)]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.new or self.changed or self.removed)
+
+    def after(self, stored: Mapping[Key, Stored]) -> dict[Key, Record | Stored]:
+        """The rows that this plan leaves of those that are stored."""
+        rows: dict[Key, Record | Stored] = dict(stored)
+        for gone in self.removed:
+            rows.pop(gone.key, None)
+        rows.update({record.key: record for record in self.written})
+        return rows
+
+
+LostPrices = frozenset[tuple[str, str]]  # source and model: had a price when stored, has none now
+
+
+def unpriced_models(records: Mapping[str, Sequence[Record]]) -> LostPrices:
+    """Models that have tokens and no cost anywhere in the fetched rows."""
+    usage: defaultdict[tuple[str, str], Usage] = defaultdict(Usage)
+    for report_records in records.values():
+        for record in report_records:
+            for model, part in record.breakdowns.items():
+                usage[record.source, model] += part
+    return frozenset(key for key, total in usage.items() if total.total and not total.cost)
+
+
+def lost_only_a_price(record: Record, stored: Stored, lost_prices: LostPrices) -> bool:
+    """Whether the tokens are the same and the cost is lower because a model's price went missing."""
+    return (
+        record.usage.tokens == stored.usage.tokens
+        and record.usage.cost < stored.usage.cost
+        and any((record.source, model) in lost_prices for model in record.models)
+    )
+
+
+def plan_report(
+    report: str,
+    fetched: Iterable[Record],
+    stored: Mapping[Key, Stored],
+    lost_prices: LostPrices = frozenset(),
+    allow_shrink: bool = False,
+) -> Plan:
+    """Sort fetched rows into new, changed, unchanged and kept, each against the stored row of its key."""
+    plan = Plan(report)
+    for record in fetched:
+        old = stored.get(record.key)
+        if old is None:
+            plan.new.append(record)
+        elif record.content_hash == old.content_hash:
+            plan.unchanged.append(record)
+        elif not allow_shrink and (record.usage.total < old.usage.total or lost_only_a_price(record, old, lost_prices)):
+            plan.kept.append((record, old))
+        else:
+            plan.changed.append((record, old))
+    return plan
+
+
+def block_span(block: Record | Stored) -> tuple[int, int]:
+    """Start and end of a block in epoch seconds."""
+    if isinstance(block, Stored):
+        return block.starts, block.ends
+    return int(block.columns["start_time"].timestamp()), int(block.columns["end_time"].timestamp())
+
+
+def overlapping_groups(blocks: Sequence[Record | Stored]) -> Iterator[list[Record | Stored]]:
+    """Groups of a source's blocks that overlap in time, directly or through others."""
+    group: list[Record | Stored] = []
+    group_end = 0
+    for block in sorted(blocks, key=lambda block: (block.source, block_span(block))):
+        start, end = block_span(block)
+        if group and (block.source != group[0].source or start >= group_end):
+            yield group
+            group = []
+        group_end = max(group_end, end) if group else end
+        group.append(block)
+    if group:
+        yield group
+
+
+def plan_blocks(
+    fetched: Sequence[Record],
+    stored: Mapping[Key, Stored],
+    lost_prices: LostPrices = frozenset(),
+    allow_shrink: bool = False,
+) -> Plan:
+    """Like `plan_report`, with one rule more: stored and fetched blocks must not overlap.
+
+    Where old logs are gone the first block that is left can start at another hour, so have another id and
+    overlap stored ones. Of each group that overlaps the side with more tokens stays, whole. Gaps follow:
+    none stays where a block is.
+    """
+    gaps = [record for record in fetched if record.columns["is_gap"]]
+    blocks = [record for record in fetched if not record.columns["is_gap"]]
+    stored_blocks = [row for row in stored.values() if not row.is_gap]
+    plan = Plan("blocks")
+
+    accepted: list[Record] = []
+    outweighed: list[tuple[Record, Stored]] = []
+    staying: list[Stored] = []
+    for group in overlapping_groups([*blocks, *stored_blocks]):
+        theirs = [item for item in group if isinstance(item, Stored)]
+        ours = [item for item in group if isinstance(item, Record)]
+        same_blocks = {item.key for item in theirs} == {item.key for item in ours}
+        stored_total = sum(item.usage.total for item in theirs)
+        fetched_total = sum(item.usage.total for item in ours)
+        if same_blocks or not theirs or not ours:
+            accepted += ours
+            staying += [item for item in theirs if not ours]
+        elif fetched_total > stored_total or allow_shrink:
+            accepted += ours
+            replacing = {item.key for item in ours}
+            plan.removed += [item for item in theirs if item.key not in replacing]
+        else:
+            outweighed += [(item, stored.get(item.key, theirs[0])) for item in ours]
+            staying += theirs
+
+    blocks_plan = plan_report("blocks", accepted, stored, lost_prices, allow_shrink)
+    plan.new, plan.changed = blocks_plan.new, blocks_plan.changed
+    plan.unchanged, plan.kept = blocks_plan.unchanged, blocks_plan.kept + outweighed
+
+    def covered(span: tuple[int, int], source: str, by: Iterable[Record | Stored]) -> bool:
+        return any(
+            other.source == source and block_span(other)[0] < span[1] and span[0] < block_span(other)[1] for other in by
+        )
+
+    free_gaps = [gap for gap in gaps if not covered(block_span(gap), gap.source, staying)]
+    gaps_plan = plan_report("blocks", free_gaps, stored)
+    plan.new += gaps_plan.new
+    plan.changed += gaps_plan.changed
+    plan.unchanged += gaps_plan.unchanged
+    free_keys = {gap.key for gap in free_gaps}
+    for row in stored.values():
+        fetched_now = [*accepted, *free_gaps]
+        if row.is_gap and row.key not in free_keys and covered(block_span(row), row.source, fetched_now):
+            plan.removed.append(row)
+    return plan
+
+
+@dataclass(frozen=True)
+class Children:
+    """A stored row's models and their usage."""
+
+    models: tuple[str, ...] = ()
+    breakdowns: Mapping[str, Usage] = field(default_factory=dict)
+
+
+LoadChildren = Callable[[str, Sequence[Key]], Mapping[Key, Children]]
+
+
+def sum_records(
+    report: str,
+    key: Key,
+    columns: Mapping[str, Any],
+    rows: Mapping[Key, Record | Stored],
+    rows_report: str,
+    load_children: LoadChildren,
+) -> Record:
+    """One record that is the sum of others, stored ones among them."""
+    children = load_children(rows_report, [k for k, row in rows.items() if isinstance(row, Stored)])
+    parts: list[Record | Children] = [
+        row if isinstance(row, Record) else children.get(k, Children()) for k, row in rows.items()
+    ]
+    usage = sum_usage(row.usage for row in rows.values())
+    breakdowns = sum_by_model(part.breakdowns for part in parts)
+    models = tuple(sorted({model for part in parts for model in part.models} | set(breakdowns)))
+    raw = {"derivedFrom": REPORTS[rows_report].table, "totalTokens": usage.total, "totalCost": usage.cost}
+    return Record(report, *key, columns, usage, models, breakdowns, raw)
+
+
+def plan_months(
+    fetched: Sequence[Record],
+    stored: Mapping[Key, Stored],
+    days: Mapping[Key, Record | Stored],
+    load_children: LoadChildren,
+    lost_prices: LostPrices = frozenset(),
+    allow_shrink: bool = False,
+) -> Plan:
+    """Like `plan_report`, with one rule more: a month is never less than its days.
+
+    ccusage's month shrinks as its days are cleaned up. It is stored while it covers the days (`days`: as
+    they are after this import) and their sum once it does not.
+    """
+    days_by_month: defaultdict[Key, dict[Key, Record | Stored]] = defaultdict(dict)
+    for (source, day), row in days.items():
+        days_by_month[source, day[:7]][source, day] = row
+    targets: list[Record] = []
+    plan = Plan("monthly")
+    by_key = {record.key: record for record in fetched}
+    for key in sorted(by_key.keys() | days_by_month.keys()):
+        month, its_days, old = by_key.get(key), days_by_month[key], stored.get(key)
+        total = sum_usage(row.usage for row in its_days.values())
+        tolerance = cost_tolerance(len(its_days))
+
+        def covers(usage: Usage, total: Usage = total, tolerance: float = tolerance) -> bool:
+            enough = all(mine >= days for mine, days in zip(usage.tokens, total.tokens, strict=True))
+            return enough and usage.cost >= total.cost - tolerance
+
+        def equals_days(usage: Usage, total: Usage = total, tolerance: float = tolerance) -> bool:
+            return usage.tokens == total.tokens and abs(usage.cost - total.cost) <= tolerance
+
+        if month is not None and covers(month.usage):
+            targets.append(month)
+        elif old is not None and (equals_days(old.usage) or (not allow_shrink and covers(old.usage))):
+            if month is not None:
+                plan.kept.append((month, old))
+        else:
+            year, number = key[1].split("-")
+            columns = {"month": key[1], "year": int(year), "month_num": int(number)}
+            targets.append(sum_records("monthly", key, columns, its_days, "daily", load_children))
+    target_plan = plan_report("monthly", targets, stored, lost_prices, allow_shrink)
+    plan.new, plan.changed, plan.unchanged = target_plan.new, target_plan.changed, target_plan.unchanged
+    plan.kept += target_plan.kept
+    return plan
+
+
+LoadProject = Callable[[str, str], tuple[dict[Key, Stored], dict[Key, Stored]]]
+
+
+def plan_project_sessions(
+    plan: Plan,
+    projects_plan: Plan,
+    stored: Mapping[Key, Stored],
+    load_project: LoadProject,
+    load_children: LoadChildren,
+) -> None:
+    """Amend a plan for the rows that are all sessions of a project, as ccusage 15 to 18 tells them.
+
+    Such a row is to hold what the project's days hold and no session row does. So it does not stand still
+    when the project grows after a clean-up, and once a newer ccusage gives the sessions rows of their own
+    they are not counted twice. `load_project` gives the stored days and sessions of a source's project.
+    """
+    fetched_keys = {record.key for record in (*plan.written, *plan.unchanged)}
+    kept = {record.key: record for record, _ in plan.kept}
+    for key, old in stored.items():
+        if old.record_key != old.project or key in fetched_keys:
+            continue  # no such row, or ccusage tells it and says no less than is stored
+        stored_days, stored_sessions = load_project(old.source, old.project)
+        stored_sessions.pop(key, None)
+        days: dict[Key, Record | Stored] = dict(stored_days)
+        days.update({r.key: r for r in projects_plan.written if r.columns["project_id"] == old.project})
+        sessions: dict[Key, Record | Stored] = dict(stored_sessions)
+        sessions.update({r.key: r for r in plan.written if r.columns["project_path"] == old.project and r.key != key})
+
+        by_days = sum_records("session", key, {}, days, "projects", load_children)
+        by_sessions = sum_records("session", key, {}, sessions, "session", load_children)
+        before = sum_usage([old.usage, *(row.usage for row in stored_sessions.values())])
+        whole = max(by_days.usage, before, key=lambda usage: usage.total)
+        rest = whole.minus(by_sessions.usage)
+        if rest.tokens == old.usage.tokens or (key in kept and rest.total < old.usage.total):
+            continue
+        if rest.total == 0:
+            plan.removed.append(old)
+            continue
+        last_activity = EPOCH + timedelta(seconds=old.ends)
+        if key in kept:
+            last_activity = max(last_activity, kept[key].columns["last_activity"])
+            plan.kept = [(record, row) for record, row in plan.kept if record.key != key]
+        breakdowns = {
+            model: left
+            for model, usage in by_days.breakdowns.items()
+            if (left := usage.minus(by_sessions.breakdowns.get(model, Usage()))).total
+        }
+        columns = {
+            "session_id": old.record_key,
+            "project_path": old.project,
+            "first_activity": None,
+            "last_activity": last_activity,
+        }
+        raw = {"derivedFrom": REPORTS["projects"].table, "totalTokens": rest.total, "totalCost": rest.cost}
+        record = Record("session", *key, columns, rest, tuple(breakdowns), breakdowns, raw)
+        plan.changed.append((record, old))
+
+
+# ---- the database ------------------------------------------------------------------------------------
+
+USAGE_COLUMNS = ("input_tokens", "output_tokens", "cache_creation_tokens", "cache_read_tokens", "total_tokens")
+OLDEST_ENGINE = (25, 8)
+# A patch part instead of a rewritten partition: 8 ms where a classic DELETE takes 0.5 to 1.8 s.
+DELETE_SETTINGS = {"lightweight_delete_mode": "lightweight_update"}
+INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
+PARAMETER_BYTES = 60_000  # ClickHouse takes 128 KB in one form field
+
+# What an error of the engine means for the user, by its code.
+ENGINE_FIXES = {
+    81: "give the user the right to CREATE DATABASE, or create CH_DATABASE by hand",
+    164: "the server or the user is read-only; give CH_USER the right to insert and delete",
+    192: "look at CH_USER and CH_PASSWORD",
+    193: "look at CH_USER and CH_PASSWORD",
+    194: "look at CH_USER and CH_PASSWORD",
+    243: "make room on the database's disk; nothing is lost, the next import does what this one could not",
+    497: "give CH_USER the rights that the README's section on a shared server lists",
+    516: "look at CH_USER and CH_PASSWORD",
+}
+
+
+def sql_file(name: str) -> str:
+    """The text of one of the .sql files: beside this file, or where a wheel puts them."""
+    here = Path(__file__).resolve().parent
+    for path in (here / name, here / "ccusage_importer_sql" / name):
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+    raise ImporterError(f"{name} is missing beside {here / 'ccusage_importer.py'}", "install ccusage-importer again")
+
+
+def split_statements(sql: str) -> list[str]:
+    """The statements of a .sql file: each ends with a semicolon at the end of a line."""
+    return [statement.strip() for statement in re.split(r";[ \t]*(?:\n|$)", sql) if statement.strip()]
+
+
+def chunked(values: Sequence[Any]) -> Iterator[list[Any]]:
+    """The values in runs that fit in one query parameter; at least one run, maybe empty."""
+    run: list[Any] = []
+    size = 0
+    for value in values:
+        length = len(repr(value).encode()) + 2
+        if run and size + length > PARAMETER_BYTES:
+            yield run
+            run, size = [], 0
+        run.append(value)
+        size += length
+    yield run
+
+
+@dataclass(frozen=True)
+class LastImport:
+    """What history tells of the last import of this machine and user that stored something."""
+
+    finished: int
+    timezone: str
+    privacy: str
+    ccusage_version: str
+    statistics: Mapping[str, Any]
+
+
+def engine_error(error: Exception, config: Config) -> ImporterError:
+    """An exception of the driver as an ImporterError: the engine's words without a secret, and what to do."""
+    code = getattr(error, "code", None)
+    words = " ".join(str(error).split())
+    found = re.search(r"Code: (\d+)\. (.*)", words)
+    if found:
+        code, words = int(found[1]), found[2]
+    if config.password:
+        words = words.replace(config.password, "***")
+    words = words[:400]
+    if code in ENGINE_FIXES:
+        return ImporterError(f"ClickHouse at {config.target} refused: {words}", ENGINE_FIXES[code])
+    if code is None and not config.embedded:
+        return ImporterError(
+            f"ClickHouse at {config.target} does not answer: {words}", "look at CH_HOST, CH_PORT and the server"
+        )
+    return ImporterError(f"ClickHouse at {config.target}: {words}", "run again with --verbose to see the statement")
+
+
+class Store:
+    """One ClickHouse, embedded or served, seen from one machine and user. Never prints."""
+
+    def __init__(self, config: Config, client: Client) -> None:
+        self.config = config
+        self.client = client
+        self.column_types: dict[tuple[str, str], str] = {}
+
+    # -- every statement goes through one of these three --
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        return list(self.ask(sql, parameters)[1])
+
+    def ask(
+        self, sql: str, parameters: Mapping[str, Any] | None = None
+    ) -> tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]:
+        """Column names and rows of a SELECT."""
+        with self._reporting(sql):
+            result = self.client.query(sql, parameters={**self._owner, **(parameters or {})})
+            return tuple(result.column_names), [tuple(row) for row in result.result_rows]
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None, **settings: Any) -> None:
+        with self._reporting(sql):
+            self.client.command(sql, parameters={**self._owner, **(parameters or {})}, settings=settings)
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows (column name to value, the same names in each) in one statement."""
+        names = list(rows[0])
+        types = [self.column_types[table, name] for name in names]
+        with self._reporting(f"INSERT INTO {table} ({len(rows)} rows)"):
+            self.client.insert(
+                table,
+                [list(row.values()) for row in rows],
+                column_names=names,
+                column_type_names=types,
+                settings=INSERT_SETTINGS,
+            )
+
+    @property
+    def _owner(self) -> Mapping[str, Any]:
+        return {"machine": self.config.machine_name, "user": self.config.user_name}
+
+    @contextlib.contextmanager
+    def _reporting(self, sql: str) -> Iterator[None]:
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
+        started = time.monotonic()
+        try:
+            yield
+        except (ClickHouseError, OSError) as error:
+            log.debug("failed: %s", " ".join(sql.split()))
+            raise engine_error(error, self.config) from error
+        log.debug("%.0f ms: %s", (time.monotonic() - started) * 1000, " ".join(sql.split())[:300])
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.client.close()
+
+    # -- the schema --
+
+    def has_schema(self) -> bool:
+        """Whether database, tables and views are there; reads the columns' types on the way."""
+        rows = self.query(
+            "SELECT table, name, type FROM system.columns WHERE database = {database:String}",
+            {"database": self.config.database},
+        )
+        self.column_types = {(table, name): column_type for table, name, column_type in rows}
+        wanted = re.findall(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS (\w+)", sql_file("ccusage_clickhouse_schema.sql"))
+        complete = set(wanted) <= {table for table, _ in self.column_types}
+        if complete:
+            self.client.database = self.config.database
+        return complete
+
+    def apply_schema(self) -> None:
+        databases = self.query("SELECT name FROM system.databases")
+        if (self.config.database,) not in databases:
+            self.command(f"CREATE DATABASE IF NOT EXISTS `{self.config.database}`")
+        self.client.database = self.config.database
+        for statement in split_statements(sql_file("ccusage_clickhouse_schema.sql")):
+            self.command(statement)
+        if not self.has_schema():
+            raise ImporterError(
+                f"ClickHouse at {self.config.target} has no tables after they were created",
+                "look at the rights of CH_USER: it must see system.columns of its own tables",
+            )
+
+    # -- reading --
+
+    def read_last_import(self) -> LastImport | None:
+        rows = self.query(
+            f"SELECT toUnixTimestamp(import_timestamp), timezone, privacy, ccusage_version, statistics"
+            f" FROM {HISTORY_TABLE} WHERE machine_name = {{machine:String}} AND user_name = {{user:String}}"
+            f" AND status != 'failed' ORDER BY import_timestamp DESC, created_at DESC LIMIT 1"
+        )
+        if not rows:
+            return None
+        finished, zone, privacy, version, statistics = rows[0]
+        return LastImport(finished, zone, privacy, version, json.loads(statistics or "{}"))
+
+    def read_stored(self, records: Mapping[str, Sequence[Record]]) -> dict[str, dict[Key, Stored]]:
+        """The stored rows of this machine and user that an import of `records` can meet, by report and key."""
+        scope = scope_of(records)
+        stored: dict[str, dict[Key, Stored]] = {name: {} for name in REPORTS}
+        sessions = scope.pop("sessions")
+        for number, some_sessions in enumerate(chunked(sessions)):
+            selects = [
+                f"SELECT '{report.name}' AS report, source, {report.record_key} AS record_key, content_hash,"
+                f" {', '.join(USAGE_COLUMNS)}, {report.cost_column} AS cost,"
+                f" toInt64(toUnixTimestamp(created_at)) AS created,"
+                f" {STORED_EXTRAS.get(report.name, NO_EXTRAS)}"
+                f" FROM {report.table} FINAL WHERE {OWNED} AND {report.scope}"
+                for report in REPORTS.values()
+                if number == 0 or report.name == "session"
+            ]
+            for row in self.query(" UNION ALL ".join(selects), {**scope, "sessions": some_sessions}):
+                name, source, key, content_hash, *tokens, cost, created, starts, ends, is_gap, project = row
+                stored[name][source, key] = Stored(
+                    name,
+                    source,
+                    key,
+                    content_hash,
+                    Usage.of(tokens, cost),
+                    created,
+                    starts,
+                    ends,
+                    bool(is_gap),
+                    project,
+                )
+        return stored
+
+    def read_children(self, report_name: str, keys: Sequence[Key]) -> dict[Key, Children]:
+        """Models and their usage of stored rows."""
+        models: defaultdict[Key, list[str]] = defaultdict(list)
+        breakdowns: defaultdict[Key, dict[str, Usage]] = defaultdict(dict)
+        condition = f"{OWNED} AND record_type = '{REPORTS[report_name].record_type}' AND {CHILD_KEY} IN {KEYS}"
+        for run in chunked(keys):
+            if not run:
+                continue
+            for source, key, model in self.query(
+                f"SELECT source, record_key, model_name FROM {MODELS_TABLE} FINAL WHERE {condition}", {"keys": run}
+            ):
+                models[source, key].append(model)
+            for source, key, model, *tokens, cost in self.query(
+                f"SELECT source, record_key, model_name, {', '.join(USAGE_COLUMNS)}, cost"
+                f" FROM {BREAKDOWNS_TABLE} FINAL WHERE {condition}",
+                {"keys": run},
+            ):
+                breakdowns[source, key][model] = Usage.of(tokens, cost)
+        return {key: Children(tuple(sorted(models[key])), breakdowns[key]) for key in keys}
+
+    def read_project(self, source: str, project: str) -> tuple[dict[Key, Stored], dict[Key, Stored]]:
+        """All stored days and sessions of a project."""
+        found: list[dict[Key, Stored]] = []
+        for name, column in (("projects", "project_id"), ("session", "project_path")):
+            report = REPORTS[name]
+            rows = self.query(
+                f"SELECT {report.record_key}, content_hash, {', '.join(USAGE_COLUMNS)}, total_cost"
+                f" FROM {report.table} FINAL"
+                f" WHERE {OWNED} AND source = {{source:String}} AND {column} = {{project:String}}",
+                {"source": source, "project": project},
+            )
+            found.append(
+                {
+                    (source, key): Stored(name, source, key, content_hash, Usage.of(tokens, cost), 0, project=project)
+                    for key, content_hash, *tokens, cost in rows
+                }
+            )
+        return found[0], found[1]
+
+    def read_priced(self, models: LostPrices) -> LostPrices:
+        """Those of the models that have a stored row with a cost."""
+        rows = self.query(
+            f"SELECT DISTINCT source, model_name FROM {BREAKDOWNS_TABLE} FINAL"
+            f" WHERE {OWNED} AND cost > 0 AND (source, model_name) IN {KEYS}",
+            {"keys": sorted(models)},
+        )
+        return frozenset((source, model) for source, model in rows)
+
+    def read_totals(self) -> dict[str, Any]:
+        """Cost (US dollars), tokens, days and sessions of this machine and user."""
+        cost, tokens, days = self.query(
+            f"SELECT sum(total_cost), sum(total_tokens), uniqExact(date)"
+            f" FROM {REPORTS['daily'].table} FINAL WHERE {OWNED}"
+        )[0]
+        sessions = self.query(f"SELECT count() FROM {REPORTS['session'].table} FINAL WHERE {OWNED}")[0][0]
+        return {"cost": round(cost, DOLLAR_DIGITS), "tokens": tokens, "days": days, "sessions": sessions}
+
+    # -- writing --
+
+    def write_plan(self, plan: Plan, repair: bool = False) -> None:
+        """Delete what is changed or removed, then insert what is new or changed, children with it.
+
+        The order makes a crash harmless: a row goes before its children and comes back after them, so a
+        row that is there is whole, and one that is not is new to the next import. `repair` deletes the
+        children of new rows, too: after a crash there may be some.
+        """
+        report = REPORTS[plan.report]
+        gone = [old.key for _, old in plan.changed] + [old.key for old in plan.removed]
+        self._delete(report, gone, gone + [record.key for record in plan.new] if repair else gone)
+        written = plan.written
+        if not written:
+            return
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        created = {old.key: EPOCH + timedelta(seconds=old.created_at) for _, old in plan.changed}
+        owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
+        breakdowns, models, rows = [], [], []
+        for record in written:
+            stamps = {"created_at": created.get(record.key, now), "updated_at": now}
+            child = {
+                "record_type": report.record_type,
+                "source": record.source,
+                **owner,
+                "record_key": record.record_key,
+            }
+            for model, usage in record.breakdowns.items():
+                tokens = dict(zip(USAGE_COLUMNS, usage.tokens, strict=True))
+                breakdowns.append({**child, "model_name": model, **tokens, "cost": usage.cost, **stamps})
+            models += [{**child, "model_name": model, **stamps} for model in record.models]
+            rows.append(
+                {
+                    **record.columns,
+                    "source": record.source,
+                    **owner,
+                    **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True)),
+                    report.cost_column: record.usage.cost,
+                    "models_count": len(record.models),
+                    "raw_data": record.raw_data,
+                    "content_hash": record.content_hash,
+                    **stamps,
+                }
+            )
+        for table, inserted in ((BREAKDOWNS_TABLE, breakdowns), (MODELS_TABLE, models), (report.table, rows)):
+            if inserted:
+                self.insert(table, inserted)
+
+    def _delete(self, report: Report, keys: Sequence[Key], child_keys: Sequence[Key]) -> None:
+        for run in chunked(keys):
+            if run:
+                parameters = {"keys": run, "record_keys": [key for _, key in run]}
+                # the list of record keys alone lets the engine skip parts by the table's own key
+                condition = f"{OWNED} AND (source, {report.record_key}) IN {KEYS}"
+                if report.record_key in report.columns:
+                    condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
+                self.command(f"DELETE FROM {report.table} WHERE {condition}", parameters, **DELETE_SETTINGS)
+        for run in chunked(child_keys):
+            for table in (BREAKDOWNS_TABLE, MODELS_TABLE) if run else ():
+                condition = f"{OWNED} AND record_type = '{report.record_type}' AND {CHILD_KEY} IN {KEYS}"
+                self.command(f"DELETE FROM {table} WHERE {condition}", {"keys": run}, **DELETE_SETTINGS)
+
+    def check_written(self, plans: Iterable[Plan]) -> None:
+        """Read back what was written; ImporterError where the tables do not hold it to the token."""
+        plans = [plan for plan in plans if not plan.is_empty]
+        if not plans:
+            return
+        records = {plan.report: [*plan.written, *plan.unchanged] for plan in plans}
+        stored = self.read_stored({**{name: [] for name in REPORTS}, **records})
+        wrong: list[str] = []
+        for plan in plans:
+            now = stored[plan.report]
+            wrong += [
+                f"{plan.report} {record.record_key}"
+                for record in plan.written
+                if (row := now.get(record.key)) is None
+                or (row.content_hash, row.usage) != (record.content_hash, record.usage)
+            ]
+            wrong += [f"{plan.report} {old.record_key} (not deleted)" for old in plan.removed if old.key in now]
+            children = self.read_children(plan.report, [record.key for record in plan.written])
+            wrong += [
+                f"{plan.report} {record.record_key} (models)"
+                for record in plan.written
+                if children[record.key] != Children(record.models, record.breakdowns)
+            ]
+        if wrong:
+            raise ImporterError(
+                f"{len(wrong)} stored rows are not what was written: {', '.join(wrong[:3])}",
+                "is another machine or container using the same machine and user name? Set MACHINE_NAME. "
+                "The fetched reports are kept; the next import tries again",
+            )
+
+    def write_history(self, row: Mapping[str, Any]) -> None:
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
+        self.insert(HISTORY_TABLE, [{**owner, **row, "created_at": now, "updated_at": now}])
+
+
+OWNED = "machine_name = {machine:String} AND user_name = {user:String}"
+KEYS = "{keys:Array(Tuple(String, String))}"
+CHILD_KEY = "(source, record_key)"
+NO_EXTRAS = "toInt64(0) AS starts, toInt64(0) AS ends, toUInt8(0) AS is_a_gap, '' AS project"
+STORED_EXTRAS = {
+    "blocks": "toInt64(toUnixTimestamp(start_time)) AS starts, toInt64(toUnixTimestamp(end_time)) AS ends,"
+    " is_gap AS is_a_gap, '' AS project",
+    "session": "toInt64(0) AS starts, toInt64(toUnixTimestamp(last_activity)) AS ends,"
+    " toUInt8(0) AS is_a_gap, project_path AS project",
+}
+
+
+def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+    """The part of the tables that an import can meet, as the parameters of `Report.scope`.
+
+    Days from the first of the earliest month on, because months are held against their days; blocks from
+    a day before the first; sessions by their ids and, for the rows of ccusage 15 to 18, their projects'.
+    """
+    days = [record.columns["date"] for name in ("daily", "projects") for record in records.get(name, ())]
+    days += [date(record.columns["year"], record.columns["month_num"], 1) for record in records.get("monthly", ())]
+    starts = [block_span(record)[0] for record in records.get("blocks", ())]
+    sessions = {record.record_key for record in records.get("session", ())}
+    sessions |= {record.columns["project_path"] for record in records.get("session", ())}
+    return {
+        "first_day": min(days, default=FIRST_DAY).replace(day=1),
+        "first_block": max(min(starts, default=0) - 86_400, 0),
+        "sessions": sorted(sessions - {""}),
+    }
+
+
+def open_store(config: Config) -> Store:
+    """Connect to the server or open the embedded engine. Takes 0.3 s embedded: call it in a thread."""
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    try:
+        if config.embedded:
+            config.db_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            client = clickhouse_connect.get_client(interface="chdb", path=str(config.db_path))
+        else:
+            client = clickhouse_connect.get_client(
+                interface="https" if config.secure else "http",
+                host=config.host,
+                port=config.port,
+                username=config.username,
+                password=config.password,
+                client_name=f"ccusage-importer/{__version__}",
+                autogenerate_session_id=False,
+                form_encode_query_params=True,  # long lists of keys do not fit in a URL
+            )
+    except ImportError as error:
+        raise ImporterError(
+            f"the embedded engine is not installed: {error}", "install clickhouse-connect[chdb], or set CH_HOST"
+        ) from error
+    except (ClickHouseError, OSError) as error:
+        if isinstance(error, OSError) and config.embedded:
+            raise ImporterError(
+                f"{config.db_path}: the database cannot be opened: {error.strerror}", "set CCUSAGE_DB_PATH"
+            ) from error
+        raise engine_error(error, config) from error
+    store = Store(config, client)
+    version = tuple(int(part) for part in re.findall(r"\d+", str(client.server_version))[:2])
+    if version < OLDEST_ENGINE:
+        store.close()
+        raise ImporterError(
+            f"ClickHouse {client.server_version} at {config.target} is older than 25.8", "update the server"
+        )
+    return store
+
+
+# ---- one import: plan, keep the reports safe, write, check, tell history -----------------------------
+
+
+@dataclass
+class Outcome:
+    """What an import did, for the screen and for history."""
+
+    import_id: str
+    fetched: FetchedReports
+    plans: dict[str, Plan]
+    errors: dict[str, ImporterError]
+    warnings: list[str]
+    last: LastImport | None
+    totals: dict[str, Any] = field(default_factory=dict)
+    duration: float = 0.0
+
+    @property
+    def status(self) -> str:
+        if not self.errors:
+            return "completed"
+        return "partial" if self.plans else "failed"
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether ccusage told of any usage, or may have."""
+        return bool(self.errors) or any(
+            plan.written or plan.unchanged or plan.kept for name, plan in self.plans.items() if name != "monthly"
+        )
+
+
+def plan_import(store: Store | None, records: Mapping[str, Sequence[Record]], config: Config) -> dict[str, Plan]:
+    """The plans of the reports that were fetched, in the order in which they are written.
+
+    Without a store nothing is stored yet. Months come last: they are held against the days as they will be.
+    """
+    stored: dict[str, dict[Key, Stored]] = {name: {} for name in REPORTS}
+    lost_prices: LostPrices = frozenset()
+    load_children: LoadChildren = lambda report, keys: {}  # noqa: E731
+    if store is not None:
+        stored = store.read_stored(records)
+        load_children = store.read_children
+        unpriced = unpriced_models(records)
+        if unpriced and any(
+            lost_only_a_price(record, old, unpriced)
+            for name, report_records in records.items()
+            for record in report_records
+            if (old := stored[name].get(record.key)) is not None
+        ):
+            lost_prices = store.read_priced(unpriced)
+    how = (lost_prices, config.allow_shrink)
+    plans: dict[str, Plan] = {}
+    for name in ("daily", "projects", "session"):
+        if name in records:
+            plans[name] = plan_report(name, records[name], stored[name], *how)
+    if "session" in plans and store is not None:
+        projects_plan = plans.get("projects", Plan("projects"))
+        plan_project_sessions(plans["session"], projects_plan, stored["session"], store.read_project, load_children)
+    if "blocks" in records:
+        plans["blocks"] = plan_blocks(records["blocks"], stored["blocks"], *how)
+    if "monthly" in records:
+        days = plans.get("daily", Plan("daily")).after(stored["daily"])
+        plans["monthly"] = plan_months(records["monthly"], stored["monthly"], days, load_children, *how)
+    return plans
+
+
+def checked_settings(last: LastImport | None, fetched: FetchedReports, privacy: Privacy, config: Config) -> None:
+    """Refuse what would count everything twice: days cut by another zone, projects under other names."""
+    owner = f"{config.user_name} on {config.machine_name}"
+    if last is not None and last.timezone != fetched.timezone:
+        raise ImporterError(
+            f"CCUSAGE_TIMEZONE: the days of {owner} are cut by {last.timezone} since the first import; with "
+            f"{fetched.timezone} every day would be cut anew, and usage around midnight counted twice",
+            f"unset CCUSAGE_TIMEZONE or set it to {last.timezone}; for another zone start a new database "
+            "(CH_DATABASE or CCUSAGE_DB_PATH)",
+            EXIT_USAGE,
+        )
+    if last is not None and last.privacy != privacy.fingerprint:
+        ways = {"plain": "as they are (HASH_PROJECT_NAMES=false)", "sha256": "hashed without a key"}
+        before = ways.get(last.privacy, "hashed with a PROJECT_HASH_KEY")
+        now = ways.get(privacy.fingerprint, "hashed with a PROJECT_HASH_KEY")
+        now = "hashed with another PROJECT_HASH_KEY" if now == before else now
+        raise ImporterError(
+            f"HASH_PROJECT_NAMES, PROJECT_HASH_KEY: the project names of {owner} are stored {before}; stored {now} "
+            "every project would be there twice, under two names",
+            "set both as they were, or start a new database (CH_DATABASE or CCUSAGE_DB_PATH)",
+            EXIT_USAGE,
+        )
+
+
+def kept_notes(plans: Mapping[str, Plan], outcome_version: str, last: LastImport | None, today: date) -> list[str]:
+    """Say what was kept, and where it may be a correction instead of a clean-up."""
+    notes = []
+    kept = {name: len(plan.kept) for name, plan in plans.items() if plan.kept}
+    if kept:
+        notes.append(
+            f"kept {sum(kept.values())} stored rows of which ccusage now says less, because their logs are gone: "
+            + ", ".join(f"{count} {name}" for name, count in kept.items())
+        )
+    young = []
+    for name, plan in plans.items():
+        for record, old in plan.kept:
+            moment = record.columns.get("last_activity") or record.columns.get("start_time")
+            day = moment.date() if moment else record.columns.get("date")
+            if (
+                day is not None
+                and today - day < timedelta(days=LOG_RETENTION_DAYS)
+                and not record.columns.get("is_gap")
+            ):
+                young.append(f"{name} {record.record_key} ({old.usage.total:,} tokens, now {record.usage.total:,})")
+    updated = last is not None and last.ccusage_version != outcome_version and bool(kept)
+    if updated and last is not None:
+        reason = f"ccusage has changed from {last.ccusage_version} to {outcome_version}"
+    else:
+        reason = f"{len(young)} of them are younger than the {LOG_RETENTION_DAYS} days that logs are kept"
+    if young or updated:
+        shown_rows = ": " + "; ".join(young[:3]) if young else ""
+        notes.append(f"{reason}, so it may be a correction{shown_rows}. --allow-shrink takes the lower numbers")
+    return notes
+
+
+def pending_folder(config: Config) -> Path:
+    return config.lock_path / "pending"
+
+
+def import_reports(
+    store: Store, config: Config, fetched: FetchedReports, clock: float, kept_in: Path | None = None
+) -> Outcome:
+    """Store what was fetched: plan, keep the reports safe, write, check, tell history.
+
+    `clock` is when the run began, by time.monotonic(). `kept_in` is the folder of reports that an earlier
+    run could not finish; it is removed at the end.
+    """
+    started = datetime.now(timezone.utc) - timedelta(seconds=time.monotonic() - clock)
+    import_id = kept_in.name if kept_in else uuid.uuid4().hex
+    privacy = Privacy(config.hash_projects, config.project_hash_key)
+    last = store.read_last_import()
+    outcome = Outcome(import_id, fetched, {}, dict(fetched.errors), [], last)
+    folder = kept_in or pending_folder(config) / import_id
+    try:
+        checked_settings(last, fetched, privacy, config)
+        records, outcome.errors = reshape_reports(fetched, privacy)
+        if records:
+            outcome.plans = plan_import(store, records, config)
+            outcome.warnings = import_warnings(records)
+            writing = [plan for plan in outcome.plans.values() if not plan.is_empty]
+            if writing and kept_in is None:
+                save_reports(fetched, folder)
+            for plan in writing:
+                store.write_plan(plan, repair=kept_in is not None)
+            store.check_written(writing)
+            outcome.totals = store.read_totals()
+        outcome.duration = time.monotonic() - clock
+        store.write_history(history_row(outcome, started, records, privacy))
+        shutil.rmtree(folder, ignore_errors=True)
+    except ImporterError as error:
+        if error.exit_code != EXIT_USAGE:
+            outcome.plans, outcome.errors = {}, {"import": error}
+            outcome.duration = time.monotonic() - clock
+            with contextlib.suppress(ImporterError):
+                store.write_history(history_row(outcome, started, {}, privacy))
+        raise
+    return outcome
+
+
+def import_warnings(records: Mapping[str, Sequence[Record]]) -> list[str]:
+    """What a user should know of the fetched numbers."""
+    warnings = [
+        f"this ccusage knows no price for {model} ({source}): its tokens are counted, its cost is not"
+        for source, model in sorted(unpriced_models(records))
+    ]
+    found = disagreements(records)
+    if found:
+        warnings.append(
+            f"the reports disagree in {len(found)} places, as when logs are written meanwhile: " + "; ".join(found[:3])
+        )
+    return warnings
+
+
+def history_row(
+    outcome: Outcome, started: datetime, records: Mapping[str, Sequence[Record]], privacy: Privacy
+) -> dict[str, Any]:
+    digest = hashlib.blake2b(digest_size=8)
+    for report_records in records.values():
+        for record in report_records:
+            digest.update(record.content_hash.to_bytes(8, "big"))
+    plans = outcome.plans.items()
+    return {
+        "import_id": outcome.import_id,
+        "import_timestamp": started,
+        "duration_seconds": round(outcome.duration, 3),
+        "status": outcome.status,
+        "importer_version": __version__,
+        "ccusage_version": outcome.fetched.ccusage_version,
+        "timezone": outcome.fetched.timezone,
+        "privacy": privacy.fingerprint,
+        "rows_new": {name: len(plan.new) for name, plan in plans},
+        "rows_changed": {name: len(plan.changed) for name, plan in plans},
+        "rows_unchanged": {name: len(plan.unchanged) for name, plan in plans},
+        "rows_kept": {name: len(plan.kept) for name, plan in plans},
+        "data_hash": int.from_bytes(digest.digest(), "big"),
+        "statistics": json.dumps({**outcome.totals, "warnings": outcome.warnings}, ensure_ascii=False),
+        "error": "; ".join(f"{error.what}" for error in outcome.errors.values()),
+    }
+
+
+def owned_by(store: Store, fetched: FetchedReports) -> tuple[Store, Config]:
+    """The same database seen from the machine and user that saved reports belong to."""
+    config = dataclasses.replace(store.config, machine_name=fetched.machine_name, user_name=fetched.user_name)
+    other = Store(config, store.client)
+    other.column_types = store.column_types
+    return other, config
+
+
+def replay_pending(store: Store) -> int:
+    """Import what earlier runs fetched and could not finish, oldest first; returns how many."""
+    folder = pending_folder(store.config)
+    waiting: list[tuple[str, Path, FetchedReports]] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not (path / MANIFEST).exists():
+            shutil.rmtree(path, ignore_errors=True)  # its run ended before it had written anything
+            continue
+        try:
+            saved = load_reports(path)
+        except ImporterError as error:
+            aside = folder.parent / "unreadable" / path.name
+            aside.parent.mkdir(exist_ok=True)
+            path.rename(aside)
+            log.warning("%s; moved to %s", error.what, aside)
+            continue
+        waiting.append((saved.fetched_at, path, saved))
+    for fetched_at, path, saved in sorted(waiting, key=lambda item: item[:2]):
+        log.info("importing the reports of %s, which an earlier run could not finish", fetched_at)
+        owner, config = owned_by(store, saved)
+        import_reports(owner, config, saved, time.monotonic(), kept_in=path)
+    return len(waiting)
+
+
+def keep_for_next_run(config: Config, fetched: FetchedReports) -> Path:
+    """Save reports that could not be stored, and drop older saved ones that these cover."""
+    folder = pending_folder(config) / uuid.uuid4().hex
+    older = [path for path in pending_folder(config).glob("*") if (path / MANIFEST).exists()]
+    save_reports(fetched, folder)
+    privacy = Privacy()
+    newer_records, _ = reshape_reports(fetched, privacy)
+    for path in older:
+        try:
+            saved = load_reports(path)
+        except ImporterError:
+            continue  # the next import moves it aside
+        older_records, _ = reshape_reports(saved, privacy)
+        same_owner = (saved.machine_name, saved.user_name) == (fetched.machine_name, fetched.user_name)
+        if same_owner and covers_all(newer_records, older_records):
+            shutil.rmtree(path, ignore_errors=True)
+    return folder
+
+
+def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequence[Record]]) -> bool:
+    """Whether every older row is in the newer ones, with no fewer tokens and no lower cost."""
+    for name, records in older.items():
+        usage = {record.key: record.usage for record in newer.get(name, ())}
+        for record in records:
+            now = usage.get(record.key)
+            if now is None or now.total < record.usage.total or now.cost < record.usage.cost:
+                return False
+    return True
+
+
+# =====================================================================================================
+# Queries and statistics: named queries, and their answers as text for a terminal or a log
+# =====================================================================================================
+
+
+@dataclass(frozen=True)
+class Query:
+    """A named query of queries.sql, with the question that it answers."""
+
+    name: str
+    question: str
+    statement: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query returned: rows of values by column."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
+
+    def dicts(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of texts under a title. `numeric`: the columns that are aligned to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    numeric: frozenset[int] = frozenset()
+
+
+def parse_queries(sql: str) -> dict[str, Query]:
+    """The queries of a file by name: `-- name: x`, comment lines with the question, one statement."""
+    queries: dict[str, Query] = {}
+    parts = re.split(r"^-- name:(.*)$", sql, flags=re.MULTILINE)
+    for position in range(1, len(parts), 2):
+        name, body = parts[position].strip(), parts[position + 1]
+        line = "".join(parts[:position]).count("\n") + position // 2 + 1
+        comment: list[str] = []
+        statement: list[str] = []
+        for text in body.strip().splitlines():
+            (comment if text.startswith("--") and not statement else statement).append(text)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in queries:
+            raise ImporterError(f"queries.sql:{line}: the name {name!r} is not new or not a name", "give it another")
+        statements = split_statements("\n".join(statement))
+        if len(statements) != 1:
+            raise ImporterError(f"queries.sql:{line}: {name} has {len(statements)} statements", "write one")
+        queries[name] = Query(name, " ".join(text.strip("- ") for text in comment), statements[0])
+    return queries
+
+
+def ask(store: Store, name: str) -> Answer:
+    return Answer(*store.ask(parse_queries(sql_file("queries.sql"))[name].statement))
+
+
+# The queries that the statistics are made of.
+STATISTICS = (
+    "totals",
+    "table_rows",
+    "cost_by_model",
+    "cost_by_project",
+    "cost_by_source",
+    "cost_by_machine",
+    "active_blocks",
+    "session_totals",
+)
+
+
+def fetch_statistics(store: Store) -> dict[str, Answer]:
+    queries = parse_queries(sql_file("queries.sql"))
+    return {name: Answer(*store.ask(queries[name].statement)) for name in STATISTICS}
+
+
+def human_number(value: float) -> str:
+    """1234567 as 1.2M: for people; machines get full numbers."""
+    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= limit * 0.99995:
+            return f"{value / limit:.1f}{suffix}"
+    return f"{value:.0f}"
+
+
+def human_cost(value: float) -> str:
+    return f"${value:,.2f}" if value >= 0 else f"-${-value:,.2f}"
+
+
+def human_age(seconds: float) -> str:
+    """A span of time in its largest unit."""
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "less than a minute"
+
+
+TOP = 8  # rows of a ranking on the screen
+
+
+def render_import(outcome: Outcome, statistics: Mapping[str, Answer] | None) -> Section:
+    """Rows per table with what this import changed. Without statistics (a dry run): the plan alone."""
+    in_table = dict(statistics["table_rows"].rows) if statistics else {}
+    rows = []
+    for report in REPORTS.values():
+        plan = outcome.plans.get(report.name)
+        counts = (
+            ("failed", "", "", "")
+            if plan is None
+            else (f"{len(plan.new):,}", f"{len(plan.changed):,}", f"{len(plan.unchanged):,}", f"{len(plan.kept):,}")
+        )
+        rows.append((report.table, f"{in_table[report.table]:,}" if in_table else "", *counts))
+    for table in (BREAKDOWNS_TABLE, MODELS_TABLE, HISTORY_TABLE) if in_table else ():
+        rows.append((table, f"{in_table[table]:,}", "", "", "", ""))
+    title = f"Import {outcome.status} in {outcome.duration:.1f} s" if statistics else "What an import would do"
+    return Section(title, ("table", "rows", "new", "changed", "unchanged", "kept"), rows, frozenset(range(1, 6)))
+
+
+def render_difference(outcome: Outcome, now: float) -> Section | None:
+    """What came since the previous import of this machine and user."""
+    if outcome.last is None or "cost" not in outcome.last.statistics or not outcome.totals:
+        return None
+    before, after = outcome.last.statistics, outcome.totals
+    rows = [
+        ("cost", f"{'+' if after['cost'] >= before['cost'] else ''}{human_cost(after['cost'] - before['cost'])}"),
+        ("tokens", f"{after['tokens'] - before['tokens']:+,}"),
+        ("days", f"{after['days'] - before['days']:+}"),
+        ("sessions", f"{after['sessions'] - before['sessions']:+}"),
+    ]
+    title = f"Since the last import ({human_age(max(now - outcome.last.finished, 0))} ago)"
+    return Section(title, ("", "change"), rows, frozenset({1}))
+
+
+def render_statistics(statistics: Mapping[str, Answer], now: float) -> list[Section]:
+    """The stored usage as sections. `now` is epoch seconds."""
+    total = statistics["totals"].dicts()[0]
+    if not total["days_with_usage"]:
+        return [Section("Usage", ("", ""), [("nothing stored yet", "run an import first")])]
+    sessions = statistics["session_totals"].dicts()[0]
+    age = human_age(max(now - total["last_import"], 0)) + " ago" if total["last_import"] else "never"
+    overview = [
+        ("cost", human_cost(total["cost"])),
+        ("tokens", human_number(total["tokens"])),
+        ("  input", human_number(total["input"])),
+        ("  output", human_number(total["output"])),
+        ("  cache written", human_number(total["cache_creation"])),
+        ("  cache read", human_number(total["cache_read"])),
+        ("dates", f"{total['first_day']} to {total['last_day']}"),
+        ("days with usage", f"{total['days_with_usage']} of {total['days_between']}"),
+        ("cost per day with usage", human_cost(total["cost"] / total["days_with_usage"])),
+        ("sessions", f"{sessions['sessions']:,}"),
+        ("last import", age),
+    ]
+    sections = [Section("Usage", ("", "value"), overview, frozenset({1}))]
+    for block in statistics["active_blocks"].dicts():
+        rows = [
+            ("cost so far", human_cost(block["cost"])),
+            ("tokens", human_number(block["tokens"])),
+            ("time left", human_age(block["minutes_left"] * 60)),
+        ]
+        if block["burn_rate"] is not None:
+            rows.append(("burn rate", f"{human_cost(block['burn_rate'])} an hour"))
+        if block["projected_cost"] is not None:
+            rows.append(("projection", human_cost(block["projected_cost"])))
+        title = f"Active block of {block['user_name']} on {block['machine_name']}"
+        sections.append(Section(title, ("", "value"), rows, frozenset({1})))
+    for title, name, first, minimum in (
+        ("Top models", "cost_by_model", "model", 1),
+        ("Top projects", "cost_by_project", "project", 2),
+        ("Agents", "cost_by_source", "agent", 2),
+        ("Machines", "cost_by_machine", "machine and user", 2),
+    ):
+        ranking = [
+            (
+                str(row[first.replace(" ", "_")]),
+                human_cost(row["cost"]),
+                f"{100 * row['cost'] / total['cost'] if total['cost'] else 0:.1f}%",
+                human_number(row["tokens"]),
+            )
+            for row in statistics[name].dicts()
+        ]
+        if len(ranking) >= minimum:
+            sections.append(Section(title, (first, "cost", "share", "tokens"), ranking[:TOP], frozenset({1, 2, 3})))
+    return sections
+
+
+def print_sections(console: Console, sections: Iterable[Section]) -> None:
+    """The sections as tables on a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for section in sections:
+        labels = section.columns[0] == ""
+        table = Table(
+            title=section.title,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            pad_edge=False,
+            show_header=not labels,
+        )
+        for number, column in enumerate(section.columns):
+            table.add_column(
+                column,
+                justify="right" if number in section.numeric else "left",
+                style="cyan" if number == 0 else None,
+                overflow="fold",
+            )
+        for row in section.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+        console.print()
+
+
+def section_lines(sections: Iterable[Section]) -> Iterator[str]:
+    """The same facts, a line each, for a log."""
+    for section in sections:
+        for row in section.rows:
+            if section.columns[0] == "":
+                yield f"{section.title}: {row[0].strip()}: {row[1]}"
+            else:
+                cells = (f"{name} {cell}" for name, cell in zip(section.columns[1:], row[1:], strict=True) if cell)
+                yield f"{section.title}: {one_line(row[0])}: {', '.join(cells)}"
+
+
+def one_line(text: str) -> str:
+    """A name from outside, safe to print: control characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# =====================================================================================================
+# Command line: flags, lock, logging, exit code
+# =====================================================================================================
+
+
+class ImportLock:
+    """One run at a time for a database: a lock that the kernel lets go when its holder dies.
+
+    The file holds the holder's pid, for people; a pid left behind by a dead one stops nobody.
+    """
+
+    def __init__(self, folder: Path, on_wait: Callable[[str], None]) -> None:
+        self.path = folder / "import.lock"
+        self.on_wait = on_wait
+
+    def __enter__(self) -> ImportLock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ImporterError(
+                f"{self.path} cannot be written: {error.strerror}",
+                "make the folder writable, or set CCUSAGE_DB_PATH or XDG_STATE_HOME to another",
+            ) from error
+        self.file = os.fdopen(descriptor, "r+")
+        deadline = time.monotonic() + LOCK_PATIENCE
+        told = False
+        while True:
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self.file.seek(0)
+                holder = self.file.read().strip() or "unknown"
+                if time.monotonic() >= deadline:
+                    self.file.close()
+                    raise ImporterError(
+                        f"another run (pid {holder}) has held {self.path} for {LOCK_PATIENCE:g} s",
+                        f"look at it with `ps -p {holder}`, end it if it hangs, and run again",
+                        EXIT_LOCKED,
+                    ) from None
+                if not told:
+                    self.on_wait(f"waiting for another run (pid {holder}) to end")
+                    told = True
+                time.sleep(0.1)
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(f"{os.getpid()}\n")
+        self.file.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    variables = "\n".join(f"  {name:<19} {meaning}" for name, meaning in VARIABLES.items())
+    parser = argparse.ArgumentParser(
+        prog="ccusage_importer.py",
+        description="Import what ccusage reports into ClickHouse, and show what it says.",
+        epilog=f"environment (a flag beats its variable):\n{variables}\n\n"
+        "exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 partial (some reports failed,\n"
+        "the others are stored), 75 another import held the lock for five minutes, 130 interrupted",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="fetch and plan; print what would change; write nothing")
+    what.add_argument("--stats", action="store_true", help="print statistics; import nothing")
+    parser.add_argument("--no-hash-projects", action="store_true", help="store project names as they are")
+    parser.add_argument(
+        "--allow-shrink", action="store_true", help="take ccusage's numbers where they are lower than the stored ones"
+    )
+    parser.add_argument("--machine-name", metavar="NAME", help="whose rows these are (default: the host name)")
+    parser.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
+    parser.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
+    parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
+    parser.add_argument("--verbose", action="store_true", help="print every command and statement, and stack traces")
+    parser.add_argument("--version", action="version", version=f"ccusage-importer {__version__}")
+    return parser
+
+
+class Screen:
+    """Where a run speaks: a terminal gets tables and progress, anything else timestamped lines."""
+
+    def __init__(self, quiet: bool, verbose: bool) -> None:
+        self.quiet = quiet
+        self.on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+        log.propagate = False
+        log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+        lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+        plain = logging.Formatter("%(levelname)s: %(message)s")
+        to_stderr = logging.StreamHandler(sys.stderr)
+        to_stderr.setFormatter(plain if self.on_terminal else lines)
+        to_stderr.setLevel(logging.WARNING if not self.on_terminal else logging.INFO)
+        if verbose and self.on_terminal:
+            to_stderr.setLevel(logging.DEBUG)
+        log.addHandler(to_stderr)
+        if not self.on_terminal:
+            to_stdout = logging.StreamHandler(sys.stdout)
+            to_stdout.setFormatter(lines)
+            to_stdout.addFilter(lambda record: record.levelno < logging.WARNING)
+            log.addHandler(to_stdout)
+
+    def show(self, sections: Sequence[Section]) -> None:
+        if self.quiet:
+            return
+        if self.on_terminal:
+            from rich.console import Console
+
+            print_sections(Console(highlight=False), sections)
+        else:
+            for line in section_lines(sections):
+                log.info("%s", line)
+
+    @contextlib.contextmanager
+    def fetching(self, commands: Sequence[str]) -> Iterator[Callable[[str, float, ImporterError | None], None]]:
+        """Progress of the reports; gives the function to call for each one that is done."""
+
+        def told(name: str, seconds: float, error: ImporterError | None) -> None:
+            if error is None:
+                log.log(logging.DEBUG if self.on_terminal else logging.INFO, "fetched %s in %.2f s", name, seconds)
+
+        if self.quiet or not self.on_terminal:
+            yield told
+            return
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        with Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=Console(),
+            transient=True,
+        ) as progress:
+            tasks = {name: progress.add_task(name, total=1) for name in commands}
+
+            def done(name: str, seconds: float, error: ImporterError | None) -> None:
+                told(name, seconds, error)
+                mark = f"{name} [red]failed[/red]" if error else f"{name} {seconds:.2f} s"
+                progress.update(tasks[name], completed=1, description=mark)
+
+            yield done
+
+
+def where_logs_are(environment: Mapping[str, str]) -> str:
+    """The folders in which ccusage has looked, for someone whose usage was not found."""
+    home = Path.home()
+    configured = environment.get("CLAUDE_CONFIG_DIR")
+    if configured:
+        return f"{configured} (CLAUDE_CONFIG_DIR)"
+    config_home = environment.get("XDG_CONFIG_HOME") or str(home / ".config")
+    return f"{home / '.claude' / 'projects'} and {Path(config_home) / 'claude' / 'projects'}"
+
+
+def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, LastImport | None]:
+    """The store with its schema and the last import; no store where there is none and none is to be made."""
+    if config.embedded and not make_schema and not (config.db_path / "metadata").exists():
+        return None, None
+    store = open_store(config)
+    try:
+        if not store.has_schema():
+            if not make_schema:
+                store.close()
+                return None, None
+            store.apply_schema()
+        return store, store.read_last_import()
+    except BaseException:
+        store.close()
+        raise
+
+
+def fetch_or_load(config: Config, options: argparse.Namespace, zone: str, screen: Screen) -> FetchedReports:
+    if options.from_json is not None:
+        return load_reports(options.from_json)
+    groups = ProcessGroups()
+    try:
+        ccusage = find_ccusage(config, groups)
+        log.info("ccusage %s (%s)", ccusage.version, ccusage.found)
+        commands = [command.name for report in REPORTS.values() for command in report.commands[ccusage.dialect]]
+        with screen.fetching(commands) as on_done:
+            return fetch_reports(config, ccusage, zone, groups, on_done)
+    except BaseException:
+        groups.end_all()
+        raise
+
+
+def run_import(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Fetch and store while the database opens; with --dry-run, print the plan instead."""
+    clock = time.monotonic()
+    if options.from_json is not None:
+        saved = load_reports(options.from_json)
+        config = dataclasses.replace(
+            config, machine_name=options.machine_name or saved.machine_name, user_name=saved.user_name
+        )
+    with contextlib.ExitStack() as stack:
+        if not options.dry_run or config.lock_path.exists():
+            stack.enter_context(ImportLock(config.lock_path, lambda text: log.info("%s", text)))
+        # chdb's import and opening take 0.3 s, about what ccusage takes: both at once
+        opener = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="store"))
+        opening: Future[tuple[Store | None, LastImport | None]] = opener.submit(
+            open_ready_store, config, not options.dry_run
+        )
+        fetched = fetch_or_load(config, options, config.timezone or machine_timezone(os.environ), screen)
+        try:
+            store, last = opening.result()
+            if store is not None:
+                stack.callback(store.close)
+            if last and last.timezone != fetched.timezone and not config.timezone and not options.from_json:
+                log.info("the days of this machine are cut by %s since its first import", last.timezone)
+                fetched = fetch_or_load(config, options, last.timezone, screen)
+            if options.save_json is not None:
+                save_reports(fetched, options.save_json)
+            if options.dry_run:
+                return show_plan(store, last, config, fetched, screen)
+            assert store is not None
+            replay_pending(store)
+            outcome = import_reports(store, config, fetched, clock)
+        except ImporterError as error:
+            if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:
+                with contextlib.suppress(ImporterError):
+                    folder = keep_for_next_run(config, fetched)
+                    error.fix += f". The fetched reports are kept in {folder}; the next import stores them"
+            raise
+        tell_outcome(outcome, screen)
+        if not screen.quiet:
+            now = time.time()
+            statistics = fetch_statistics(store)
+            difference = render_difference(outcome, now)
+            sections = [*render_statistics(statistics, now), render_import(outcome, statistics)]
+            screen.show([*sections, *([difference] if difference else [])])
+    return report_errors(outcome)
+
+
+def show_plan(
+    store: Store | None, last: LastImport | None, config: Config, fetched: FetchedReports, screen: Screen
+) -> int:
+    privacy = Privacy(config.hash_projects, config.project_hash_key)
+    checked_settings(last, fetched, privacy, config)
+    records, errors = reshape_reports(fetched, privacy)
+    plans = plan_import(store, records, config)
+    outcome = Outcome("", fetched, plans, errors, import_warnings(records), last)
+    tell_outcome(outcome, screen)
+    screen.show([render_import(outcome, None)])
+    return report_errors(outcome)
+
+
+def tell_outcome(outcome: Outcome, screen: Screen) -> None:
+    """Warnings and notes. With --quiet a warning that the last import gave, too, is not given again."""
+    known = outcome.last.statistics.get("warnings", []) if outcome.last and screen.quiet else []
+    for warning in outcome.warnings:
+        if warning not in known:
+            log.warning("%s", one_line(warning))
+    today = datetime.now(timezone.utc).date()
+    for note in kept_notes(outcome.plans, outcome.fetched.ccusage_version, outcome.last, today):
+        log.info("%s", one_line(note))
+    if not outcome.has_usage:
+        log.info(
+            "no usage found in %s, nor of another agent; if your logs are elsewhere, set CLAUDE_CONFIG_DIR "
+            "(CODEX_HOME, ... for the others). Nothing was changed",
+            where_logs_are(os.environ),
+        )
+
+
+def report_errors(outcome: Outcome) -> int:
+    """Print why reports failed, and give the exit code: each that failed was left as it was stored."""
+    for error in outcome.errors.values():
+        print_error(error)
+    return {"completed": EXIT_DONE, "partial": EXIT_PARTIAL, "failed": EXIT_FAILED}[outcome.status]
+
+
+def run_stats(config: Config, screen: Screen) -> int:
+    with contextlib.ExitStack() as stack:
+        if config.embedded and config.lock_path.exists():
+            stack.enter_context(ImportLock(config.lock_path, lambda text: log.info("%s", text)))
+        store, _ = open_ready_store(config, make_schema=False)
+        if store is None:
+            log.info("nothing is stored in %s yet; run an import first", config.target)
+            return EXIT_DONE
+        stack.callback(store.close)
+        screen.show(render_statistics(fetch_statistics(store), time.time()))
+    return EXIT_DONE
+
+
+def print_error(error: ImporterError) -> None:
+    print(f"error: {one_line(error.what)}", file=sys.stderr)
+    if error.fix:
+        print(f"fix: {one_line(error.fix)}", file=sys.stderr)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = make_parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
+    try:
+        screen = Screen(options.quiet, options.verbose)
+        config = read_config(os.environ, options)
+        return run_stats(config, screen) if options.stats else run_import(config, options, screen)
+    except ImporterError as error:
+        if options.verbose:
+            log.debug("", exc_info=True)
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing is lost, the next import goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
