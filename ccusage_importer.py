@@ -70,7 +70,10 @@ DEFAULT_CCUSAGE_VERSION = "20.0.24"
 SUPPORTED_MAJORS = range(15, 21)
 LOCK_PATIENCE = 300.0  # seconds
 LOG_RETENTION_DAYS = 30  # Claude Code's own default, cleanupPeriodDays
-DOLLAR_DIGITS = 6
+# Each row is exact to the millionth of a dollar, and so are sums of thousands of rows: rounded to 1e-6, the
+# costs of 120 sessions were 8e-6 off ccusage's own total. Sums differ in the last bits from run to run.
+DOLLAR_DIGITS = 9
+COST_TOLERANCE = 1e-6
 
 log = logging.getLogger("ccusage_importer")
 
@@ -920,15 +923,15 @@ class Usage:
         tokens = (mine + theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True))
         return Usage.of(tokens, round(self.cost + other.cost, DOLLAR_DIGITS))
 
+    def covers(self, other: Usage) -> bool:
+        """Whether this is as much as the other, or more, in each number."""
+        enough = all(mine >= theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True))
+        return enough and self.cost >= other.cost - COST_TOLERANCE
+
     def minus(self, other: Usage) -> Usage:
         """What is left of this after the other, never below zero."""
         tokens = (max(mine - theirs, 0) for mine, theirs in zip(self.tokens, other.tokens, strict=True))
         return Usage.of(tokens, max(round(self.cost - other.cost, DOLLAR_DIGITS), 0.0))
-
-
-def cost_tolerance(rows: int) -> float:
-    """What rounding each of `rows` costs to 1e-6 can make their sum differ from a rounded sum."""
-    return (rows + 1) * 1e-6
 
 
 def sum_usage(usages: Iterable[Usage]) -> Usage:
@@ -1372,9 +1375,8 @@ def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
     """
     found: list[str] = []
 
-    def compare(what: str, left: Usage, left_name: str, right: Usage, right_name: str, rows: int) -> None:
-        tolerance = cost_tolerance(rows)
-        if left.tokens[:4] != right.tokens[:4] or abs(left.cost - right.cost) > tolerance:
+    def compare(what: str, left: Usage, left_name: str, right: Usage, right_name: str) -> None:
+        if left.tokens[:4] != right.tokens[:4] or abs(left.cost - right.cost) > COST_TOLERANCE:
             found.append(
                 f"{what}: {left_name} say {left.total:,} tokens and ${left.cost:,.6f}, "
                 f"{right_name} {right.total:,} and ${right.cost:,.6f}"
@@ -1391,19 +1393,19 @@ def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
         for month in records["monthly"]:
             usages = days.get(month.key, [])
             what = f"{month.record_key} ({month.source})"
-            compare(what, month.usage, "months", sum_usage(usages), "days", len(usages))
+            compare(what, month.usage, "months", sum_usage(usages), "days")
     if "daily" in records and "projects" in records:
         projects = sums("projects", lambda record: str(record.columns["date"]))
         for day in records["daily"]:
             if day.source == "claude":  # ccusage tells projects for claude alone
                 usages = projects.get(day.key, [])
-                compare(day.record_key, day.usage, "days", sum_usage(usages), "projects", len(usages))
+                compare(day.record_key, day.usage, "days", sum_usage(usages), "projects")
     for report_records in records.values():
         for record in report_records:
             if record.breakdowns:
                 usages = list(record.breakdowns.values())
                 what = f"{record.report} {record.record_key} ({record.source})"
-                compare(what, record.usage, "records", sum_usage(usages), "models", len(usages))
+                compare(what, record.usage, "records", sum_usage(usages), "models")
     return found
 
 
@@ -1432,6 +1434,11 @@ class Stored:
     @property
     def key(self) -> Key:
         return (self.source, self.record_key)
+
+    @property
+    def is_whole_project(self) -> bool:
+        """Whether it is one of ccusage 15 to 18's sessions: all of a project's in one row."""
+        return self.record_key == self.project
 
 
 @dataclass
@@ -1507,10 +1514,17 @@ def plan_report(
 
 
 def block_span(block: Record | Stored) -> tuple[int, int]:
-    """Start and end of a block in epoch seconds."""
+    """Start and end of a block in epoch seconds.
+
+    A gap ends with the first message after it, the block of that message starts at the full hour before:
+    the gap is taken to end there, too, or each would overlap the block that follows it.
+    """
     if isinstance(block, Stored):
-        return block.starts, block.ends
-    return int(block.columns["start_time"].timestamp()), int(block.columns["end_time"].timestamp())
+        start, end, is_gap = block.starts, block.ends, block.is_gap
+    else:
+        start, end = (int(block.columns[name].timestamp()) for name in ("start_time", "end_time"))
+        is_gap = bool(block.columns["is_gap"])
+    return start, end - end % 3600 if is_gap else end
 
 
 def overlapping_groups(blocks: Sequence[Record | Stored]) -> Iterator[list[Record | Stored]]:
@@ -1640,18 +1654,9 @@ def plan_months(
     for key in sorted(by_key.keys() | days_by_month.keys()):
         month, its_days, old = by_key.get(key), days_by_month[key], stored.get(key)
         total = sum_usage(row.usage for row in its_days.values())
-        tolerance = cost_tolerance(len(its_days))
-
-        def covers(usage: Usage, total: Usage = total, tolerance: float = tolerance) -> bool:
-            enough = all(mine >= days for mine, days in zip(usage.tokens, total.tokens, strict=True))
-            return enough and usage.cost >= total.cost - tolerance
-
-        def equals_days(usage: Usage, total: Usage = total, tolerance: float = tolerance) -> bool:
-            return usage.tokens == total.tokens and abs(usage.cost - total.cost) <= tolerance
-
-        if month is not None and covers(month.usage):
+        if month is not None and month.usage.covers(total):
             targets.append(month)
-        elif old is not None and (equals_days(old.usage) or (not allow_shrink and covers(old.usage))):
+        elif old is not None and old.usage.covers(total) and (total.covers(old.usage) or not allow_shrink):
             if month is not None:
                 plan.kept.append((month, old))
         else:
@@ -1683,7 +1688,7 @@ def plan_project_sessions(
     fetched_keys = {record.key for record in (*plan.written, *plan.unchanged)}
     kept = {record.key: record for record, _ in plan.kept}
     for key, old in stored.items():
-        if old.record_key != old.project or key in fetched_keys:
+        if not old.is_whole_project or key in fetched_keys:
             continue  # no such row, or ccusage tells it and says no less than is stored
         stored_days, stored_sessions = load_project(old.source, old.project)
         stored_sessions.pop(key, None)
@@ -2263,7 +2268,7 @@ def kept_notes(plans: Mapping[str, Plan], outcome_version: str, last: LastImport
             if (
                 day is not None
                 and today - day < timedelta(days=LOG_RETENTION_DAYS)
-                and not record.columns.get("is_gap")
+                and not old.is_whole_project  # such a row has old and young logs
             ):
                 young.append(f"{name} {record.record_key} ({old.usage.total:,} tokens, now {record.usage.total:,})")
     updated = last is not None and last.ccusage_version != outcome_version and bool(kept)
@@ -2414,12 +2419,12 @@ def keep_for_next_run(config: Config, fetched: FetchedReports) -> Path:
 
 
 def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequence[Record]]) -> bool:
-    """Whether every older row is in the newer ones, with no fewer tokens and no lower cost."""
+    """Whether every older row is in the newer ones, with no less usage."""
     for name, records in older.items():
         usage = {record.key: record.usage for record in newer.get(name, ())}
         for record in records:
             now = usage.get(record.key)
-            if now is None or now.total < record.usage.total or now.cost < record.usage.cost:
+            if now is None or not now.covers(record.usage):
                 return False
     return True
 

@@ -1,0 +1,171 @@
+"""What the tests share: real ccusage from npm, homes with sample logs, and the importer as users run it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+import sample_logs
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache" / "ccusage"
+IMPORTER = ROOT / "ccusage_importer.py"
+NEWEST = "20.0.24"
+USAGE_TABLES = {
+    "daily": ("ccusage_usage_daily", "total_cost"),
+    "monthly": ("ccusage_usage_monthly", "total_cost"),
+    "session": ("ccusage_usage_sessions", "total_cost"),
+    "blocks": ("ccusage_usage_blocks", "cost_usd"),
+    "projects": ("ccusage_usage_projects_daily", "total_cost"),
+}
+
+
+def install_ccusage(version: str) -> Path:
+    """ccusage of this version from npm, in a folder that stays from run to run."""
+    folder = CACHE / version
+    launcher = folder / "node_modules" / ".bin" / "ccusage"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not launcher.exists():
+            packages = [f"ccusage@{version}"]
+            if version.startswith("19."):
+                packages.append("node@22")  # 19 needs a newer Node than the tests may have
+            command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(folder), *packages]
+            subprocess.run(command, check=True, capture_output=True)
+    return launcher
+
+
+@pytest.fixture(scope="session")
+def ccusage() -> Callable[[str], Path]:
+    return install_ccusage
+
+
+@pytest.fixture(scope="session")
+def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """46 days of logs of two agents, made once. Copy it before you change it."""
+    home = tmp_path_factory.mktemp("sample")
+    sample_logs.write_logs(home, sessions_per_day=2, messages=12)
+    return home
+
+
+@dataclass
+class Machine:
+    """A home with logs, and the importer run in it as its user would."""
+
+    home: Path
+    version: str = NEWEST
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def db_path(self) -> Path:
+        return Path(self.settings.get("CCUSAGE_DB_PATH", self.home / ".local" / "share" / "ccusage-importer"))
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        launcher = install_ccusage(self.version)
+        environment = sample_logs.sandbox_environment(self.home)
+        environment |= {"CCUSAGE_BIN": str(launcher), "CCUSAGE_OFFLINE": "1", "CCUSAGE_TIMEZONE": "UTC"}
+        if self.version.startswith("19."):
+            environment["PATH"] = f"{launcher.parent}:{environment['PATH']}"
+        merged = environment | self.settings | settings
+        return {name: value for name, value in merged.items() if value != ""}
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the importer; variables given as '' are unset."""
+        return subprocess.run(
+            [sys.executable, str(IMPORTER), *arguments],
+            env=self.environment(**settings),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def imported(self, *arguments: str, **settings: str) -> str:
+        """Run the importer, expect exit code 0 and no word on stderr; returns stdout."""
+        result = self.run(*arguments, **settings)
+        assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
+        return result.stdout
+
+    def ccusage(self, *arguments: str) -> Any:
+        """What ccusage itself says, as JSON."""
+        command = [str(install_ccusage(self.version)), *arguments, "--json", "--offline", "--timezone", "UTC"]
+        result = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=True)
+        return json.loads(result.stdout)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        return query(self.db_path, sql)
+
+    def sums(self, where: str = "1") -> dict[str, dict[str, tuple[int, float]]]:
+        """Tokens and cost of each table by source."""
+        return {
+            report: {
+                source: (tokens, cost)
+                for source, tokens, cost in self.query(
+                    f"SELECT source, sum(total_tokens), sum({cost}) FROM {table} FINAL WHERE {where} GROUP BY source"
+                )
+            }
+            for report, (table, cost) in USAGE_TABLES.items()
+        }
+
+    def rows(self, table: str, columns: str = "* EXCEPT updated_at") -> list[tuple[Any, ...]]:
+        return self.query(f"SELECT {columns} FROM {table} FINAL ORDER BY ALL")
+
+    def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every usage row, the active block aside, with the time it was last written."""
+        tables = [table for table, _ in USAGE_TABLES.values()]
+        rows = {
+            table: self.query(
+                f"SELECT * FROM {table} FINAL {'WHERE NOT is_active' if table.endswith('blocks') else ''} ORDER BY ALL"
+            )
+            for table in tables
+        }
+        for table in ("ccusage_model_breakdowns", "ccusage_models_used"):
+            rows[table] = self.query(f"SELECT * FROM {table} FINAL WHERE record_type != 'block' ORDER BY ALL")
+        return rows
+
+    def delete_logs_before(self, days: float) -> int:
+        """What Claude Code does: delete log files that are older; returns how many."""
+        limit = (datetime.now(timezone.utc) - timedelta(days=days)).timestamp()
+        old = [path for path in self.home.rglob("*.jsonl") if path.stat().st_mtime < limit]
+        for path in old:
+            path.unlink()
+        return len(old)
+
+
+def query(db_path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a query on an embedded database that nobody else has open."""
+    client = clickhouse_connect.get_client(interface="chdb", path=str(db_path), database="ccusage")
+    try:
+        return [tuple(row) for row in client.query(sql).result_rows]
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def machine(sample_home: Path, tmp_path: Path) -> Machine:
+    """A machine with its own copy of the sample logs and an empty database."""
+    home = tmp_path / "home"
+    shutil.copytree(sample_home, home)
+    return Machine(home)
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mapping[str, str]:
+    """This process led away from the user's own data, for tests that call main()."""
+    for name in list(os.environ):
+        if name.startswith(sample_logs.PRIVATE_VARIABLES):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return os.environ
