@@ -1825,12 +1825,12 @@ class Store:
     ) -> tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]:
         """Column names and rows of a SELECT."""
         with self._reporting(sql):
-            result = self.client.query(sql, parameters={**self._owner, **(parameters or {})})
+            result = self.client.query(sql, parameters=self._bound(sql, parameters))
             return tuple(result.column_names), [tuple(row) for row in result.result_rows]
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None, **settings: Any) -> None:
         with self._reporting(sql):
-            self.client.command(sql, parameters={**self._owner, **(parameters or {})}, settings=settings)
+            self.client.command(sql, parameters=self._bound(sql, parameters), settings=settings)
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows (column name to value, the same names in each) in one statement."""
@@ -1845,9 +1845,10 @@ class Store:
                 settings=INSERT_SETTINGS,
             )
 
-    @property
-    def _owner(self) -> Mapping[str, Any]:
-        return {"machine": self.config.machine_name, "user": self.config.user_name}
+    def _bound(self, sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The parameters, machine and user among them where asked for; None lets a statement contain a `%`."""
+        owner = {"machine": self.config.machine_name, "user": self.config.user_name} if OWNED in sql else {}
+        return {**owner, **(parameters or {})} or None
 
     @contextlib.contextmanager
     def _reporting(self, sql: str) -> Iterator[None]:
@@ -1898,7 +1899,7 @@ class Store:
     def read_last_import(self) -> LastImport | None:
         rows = self.query(
             f"SELECT toUnixTimestamp(import_timestamp), timezone, privacy, ccusage_version, statistics"
-            f" FROM {HISTORY_TABLE} WHERE machine_name = {{machine:String}} AND user_name = {{user:String}}"
+            f" FROM {HISTORY_TABLE} WHERE {OWNED}"
             f" AND status != 'failed' ORDER BY import_timestamp DESC, created_at DESC LIMIT 1"
         )
         if not rows:
@@ -2584,18 +2585,20 @@ def render_statistics(statistics: Mapping[str, Answer], now: float) -> list[Sect
         ("last import", age),
     ]
     sections = [Section("Usage", ("", "value"), overview, frozenset({1}))]
-    for block in statistics["active_blocks"].dicts():
-        rows = [
-            ("cost so far", human_cost(block["cost"])),
-            ("tokens", human_number(block["tokens"])),
-            ("time left", human_age(block["minutes_left"] * 60)),
-        ]
-        if block["burn_rate"] is not None:
-            rows.append(("burn rate", f"{human_cost(block['burn_rate'])} an hour"))
-        if block["projected_cost"] is not None:
-            rows.append(("projection", human_cost(block["projected_cost"])))
-        title = f"Active block of {block['user_name']} on {block['machine_name']}"
-        sections.append(Section(title, ("", "value"), rows, frozenset({1})))
+    active = [
+        (
+            f"{block['user_name']} on {block['machine_name']}",
+            human_cost(block["cost"]),
+            human_number(block["tokens"]),
+            human_age(block["minutes_left"] * 60),
+            "" if block["burn_rate"] is None else f"{human_cost(block['burn_rate'])} an hour",
+            "" if block["projected_cost"] is None else human_cost(block["projected_cost"]),
+        )
+        for block in statistics["active_blocks"].dicts()
+    ]
+    if active:
+        columns = ("whose", "cost so far", "tokens", "time left", "burn rate", "projection")
+        sections.append(Section("Active billing block", columns, active[:TOP], frozenset(range(1, 6))))
     for title, name, first, minimum in (
         ("Top models", "cost_by_model", "model", 1),
         ("Top projects", "cost_by_project", "project", 2),
@@ -2623,14 +2626,7 @@ def print_sections(console: Console, sections: Iterable[Section]) -> None:
 
     for section in sections:
         labels = section.columns[0] == ""
-        table = Table(
-            title=section.title,
-            title_justify="left",
-            title_style="bold",
-            box=None,
-            pad_edge=False,
-            show_header=not labels,
-        )
+        table = Table(box=None, pad_edge=False, show_header=not labels, header_style="dim")
         for number, column in enumerate(section.columns):
             table.add_column(
                 column,
@@ -2639,7 +2635,8 @@ def print_sections(console: Console, sections: Iterable[Section]) -> None:
                 overflow="fold",
             )
         for row in section.rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(one_line(cell)) for cell in row))
+        console.print(Text(section.title, style="bold"))
         console.print(table)
         console.print()
 
@@ -2648,11 +2645,10 @@ def section_lines(sections: Iterable[Section]) -> Iterator[str]:
     """The same facts, a line each, for a log."""
     for section in sections:
         for row in section.rows:
-            if section.columns[0] == "":
-                yield f"{section.title}: {row[0].strip()}: {row[1]}"
-            else:
-                cells = (f"{name} {cell}" for name, cell in zip(section.columns[1:], row[1:], strict=True) if cell)
-                yield f"{section.title}: {one_line(row[0])}: {', '.join(cells)}"
+            first, *others = map(one_line, row)
+            named = (f"{name} {cell}" for name, cell in zip(section.columns[1:], others, strict=True) if cell)
+            cells = others if section.columns[0] == "" else named
+            yield f"{section.title}: {first.strip()}: {', '.join(cells)}"
 
 
 def one_line(text: str) -> str:
@@ -2742,6 +2738,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+TIME_LAYOUT = "%Y-%m-%dT%H:%M:%S%z"
+
+
 class Screen:
     """Where a run speaks: a terminal gets tables and progress, anything else timestamped lines."""
 
@@ -2752,19 +2751,15 @@ class Screen:
             log.removeHandler(handler)
         log.propagate = False
         log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
-        lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
-        plain = logging.Formatter("%(levelname)s: %(message)s")
-        to_stderr = logging.StreamHandler(sys.stderr)
-        to_stderr.setFormatter(plain if self.on_terminal else lines)
-        to_stderr.setLevel(logging.WARNING if not self.on_terminal else logging.INFO)
-        if verbose and self.on_terminal:
-            to_stderr.setLevel(logging.DEBUG)
-        log.addHandler(to_stderr)
-        if not self.on_terminal:
-            to_stdout = logging.StreamHandler(sys.stdout)
-            to_stdout.setFormatter(lines)
-            to_stdout.addFilter(lambda record: record.levelno < logging.WARNING)
-            log.addHandler(to_stdout)
+        layout = "%(message)s" if self.on_terminal else "%(asctime)s %(levelname)s %(message)s"
+        warnings = logging.StreamHandler(sys.stderr)
+        warnings.setFormatter(logging.Formatter("warning: %(message)s" if self.on_terminal else layout, TIME_LAYOUT))
+        warnings.setLevel(logging.WARNING)
+        notes = logging.StreamHandler(sys.stdout)
+        notes.setFormatter(logging.Formatter(layout, TIME_LAYOUT))
+        notes.addFilter(lambda record: record.levelno < logging.WARNING)
+        log.addHandler(warnings)
+        log.addHandler(notes)
 
     def show(self, sections: Sequence[Section]) -> None:
         if self.quiet:
@@ -2796,7 +2791,6 @@ class Screen:
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
             console=Console(),
-            transient=True,
         ) as progress:
             tasks = {name: progress.add_task(name, total=1) for name in commands}
 

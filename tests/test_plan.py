@@ -1,0 +1,313 @@
+"""The plan: new, changed, unchanged, kept. Pure functions, so hypothesis may try many."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ccusage_importer as ci
+from ccusage_importer import Children, Key, Plan, Record, Stored, Usage
+
+
+def day(number: int, total: int = 10, cost: float = 1.0, model: str = "m", model_cost: float | None = None) -> Record:
+    when = date(2026, 11, number)
+    usage = Usage(total, 0, 0, 0, total, cost)
+    part = Usage(total, 0, 0, 0, total, cost if model_cost is None else model_cost)
+    return Record("daily", "claude", str(when), {"date": when}, usage, (model,), {model: part}, {})
+
+
+def stored(record: Record) -> Stored:
+    starts, ends = ci.block_span(record) if record.report == "blocks" else (0, 0)
+    is_gap = bool(record.columns.get("is_gap"))
+    project = record.columns.get("project_path", "")
+    return Stored(
+        record.report,
+        record.source,
+        record.record_key,
+        record.content_hash,
+        record.usage,
+        7,
+        starts,
+        ends,
+        is_gap,
+        project,
+    )
+
+
+def index(*records: Record) -> dict[Key, Stored]:
+    return {record.key: stored(record) for record in records}
+
+
+def outcome(plan: Plan) -> dict[str, list[str]]:
+    return {
+        "new": [record.record_key for record in plan.new],
+        "changed": [record.record_key for record, _ in plan.changed],
+        "unchanged": [record.record_key for record in plan.unchanged],
+        "kept": [record.record_key for record, _ in plan.kept],
+        "removed": [row.record_key for row in plan.removed],
+    }
+
+
+def no_children(report: str, keys: object) -> dict[Key, Children]:
+    return {}
+
+
+def test_new_changed_unchanged_kept() -> None:
+    plan = ci.plan_report("daily", [day(1), day(2, 20), day(3), day(4, 5)], index(day(2), day(3), day(4)))
+    assert outcome(plan) == {
+        "new": ["2026-11-01"],
+        "changed": ["2026-11-02"],
+        "unchanged": ["2026-11-03"],
+        "kept": ["2026-11-04"],
+        "removed": [],
+    }
+    allowed = ci.plan_report("daily", [day(4, 5)], index(day(4)), allow_shrink=True)
+    assert outcome(allowed)["changed"] == ["2026-11-04"]
+
+
+def test_a_price_that_went_missing_is_not_a_change() -> None:
+    lost = frozenset({("claude", "m")})
+    free = day(1, cost=0.0)
+    assert outcome(ci.plan_report("daily", [free], index(day(1)), lost))["kept"] == ["2026-11-01"]
+    # without a lost price a lower cost is a new price; with more tokens it is new usage
+    assert outcome(ci.plan_report("daily", [free], index(day(1))))["changed"] == ["2026-11-01"]
+    assert outcome(ci.plan_report("daily", [day(1, 11, 0.0)], index(day(1)), lost))["changed"] == ["2026-11-01"]
+
+
+def test_unpriced_models_have_tokens_and_no_cost_anywhere() -> None:
+    records = {"daily": [day(1, model="a", model_cost=0.0), day(2, model="a"), day(3, model="b", model_cost=0.0)]}
+    assert ci.unpriced_models(records) == {("claude", "b")}
+
+
+# ---- months -------------------------------------------------------------------------------------------
+
+
+def month(total: int, cost: float) -> Record:
+    columns = {"month": "2026-11", "year": 2026, "month_num": 11}
+    usage = Usage(total, 0, 0, 0, total, cost)
+    return Record("monthly", "claude", "2026-11", columns, usage, ("m",), {"m": usage}, {})
+
+
+def plan_month(fetched: Record | None, old: Record | None, *days: Record | Stored, allow_shrink: bool = False) -> Plan:
+    return ci.plan_months(
+        [fetched] if fetched else [],
+        index(old) if old else {},
+        {row.key: row for row in days},
+        lambda report, keys: {key: Children(("m",), {"m": Usage(10, 0, 0, 0, 10, 1.0)}) for key in keys},
+        allow_shrink=allow_shrink,
+    )
+
+
+def test_a_month_is_ccusages_while_it_covers_its_days() -> None:
+    plan = plan_month(month(20, 2.0), None, day(1), day(2))
+    assert [record.usage.total for record in plan.new] == [20]
+
+
+def test_a_month_is_never_less_than_its_days() -> None:
+    old = stored(day(1))
+    plan = plan_month(month(15, 1.5), month(20, 2.0), old, day(2, 15, 1.5))
+    [(record, _)] = plan.changed
+    assert record.usage == Usage(25, 0, 0, 0, 25, 2.5)
+    assert record.breakdowns == {"m": Usage(25, 0, 0, 0, 25, 2.5)}
+    assert record.columns == {"month": "2026-11", "year": 2026, "month_num": 11}
+
+
+def test_a_month_that_equals_its_days_stands() -> None:
+    plan = plan_month(month(10, 1.0), month(20, 2.0), stored(day(1)), stored(day(2)))
+    assert outcome(plan)["kept"] == ["2026-11"]
+    assert plan.is_empty
+
+
+def test_a_month_that_ccusage_no_longer_tells_follows_its_days() -> None:
+    plan = plan_month(None, month(10, 1.0), stored(day(1)), day(2))
+    [(record, _)] = plan.changed
+    assert record.usage.total == 20
+
+
+def test_a_month_without_known_days_does_not_shrink() -> None:
+    assert outcome(plan_month(month(5, 0.5), month(10, 1.0)))["kept"] == ["2026-11"]
+    assert outcome(plan_month(month(5, 0.5), month(10, 1.0), allow_shrink=True))["changed"] == ["2026-11"]
+
+
+@given(st.data())
+def test_months_equal_days_whatever_happens(data: st.DataObject) -> None:
+    """Imports with any clean-ups and growth in between: after each the month is the sum of its days."""
+    totals = st.integers(min_value=0, max_value=50)
+    kept_days: dict[Key, Record] = {}
+    kept_month: Record | None = None
+    for _ in range(data.draw(st.integers(1, 4))):
+        fetched = [
+            day(number, total, float(total))
+            for number, total in data.draw(st.dictionaries(st.integers(1, 5), totals)).items()
+        ]
+        days = {key: stored(record) for key, record in kept_days.items()}
+        plan = ci.plan_report("daily", fetched, days)
+        total = sum(record.usage.total for record in fetched)
+        said = month(total, float(total)) if fetched else None
+        history = dict(kept_days)
+
+        def children(report: str, keys: object, history: dict[Key, Record] = history) -> dict[Key, Children]:
+            return {key: Children(row.models, row.breakdowns) for key, row in history.items()}
+
+        months = ci.plan_months(
+            [said] if said else [], index(kept_month) if kept_month else {}, plan.after(days), children
+        )
+        kept_days.update({record.key: record for record in plan.written})
+        kept_month = months.written[0] if months.written else kept_month
+        if kept_days:
+            assert kept_month is not None
+            assert kept_month.usage.total == sum(record.usage.total for record in kept_days.values())
+            assert kept_month.usage.cost == pytest.approx(sum(record.usage.cost for record in kept_days.values()))
+
+
+# ---- blocks -------------------------------------------------------------------------------------------
+
+START = datetime(2026, 11, 1, tzinfo=timezone.utc)
+
+
+def block(hour: float, total: int, *, gap_until: float | None = None) -> Record:
+    start = START + timedelta(hours=hour)
+    end = START + timedelta(hours=hour + 5 if gap_until is None else gap_until)
+    name = f"{'gap-' if gap_until is not None else ''}{hour}"
+    columns = {"block_id": name, "start_time": start, "end_time": end, "is_gap": int(gap_until is not None)}
+    return Record("blocks", "claude", name, columns, Usage(total, 0, 0, 0, total, float(total)), ("m",), {}, {})
+
+
+def test_of_overlapping_blocks_the_side_with_more_tokens_stays_whole() -> None:
+    before = index(block(0, 100), block(5, 50), block(24, 10))
+    less = ci.plan_blocks([block(3, 60), block(8, 20), block(24, 10)], before)
+    assert outcome(less) == {"new": [], "changed": [], "unchanged": ["24"], "kept": ["3", "8"], "removed": []}
+    more = ci.plan_blocks([block(3, 160), block(8, 20)], before)
+    assert outcome(more) == {"new": ["3", "8"], "changed": [], "unchanged": [], "kept": [], "removed": ["0", "5"]}
+
+
+def test_blocks_that_only_touch_do_not_overlap() -> None:
+    plan = ci.plan_blocks([block(5, 10)], index(block(0, 100)))
+    assert outcome(plan)["new"] == ["5"]
+
+
+def test_blocks_of_other_agents_are_apart() -> None:
+    import dataclasses
+
+    other = dataclasses.replace(block(3, 5), source="codex")
+    assert outcome(ci.plan_blocks([other], index(block(0, 100))))["new"] == ["3"]
+
+
+def test_gaps_give_way_to_blocks() -> None:
+    # logs of the blocks at 10 are gone: ccusage now says there was a gap
+    before = index(block(0, 5), block(10, 7))
+    plan = ci.plan_blocks([block(0, 5), block(5, 0, gap_until=20.5), block(20, 9)], before)
+    assert outcome(plan) == {"new": ["20"], "changed": [], "unchanged": ["0"], "kept": [], "removed": []}
+    # and the other way round: logs came back, the stored gap was none
+    back = ci.plan_blocks([block(0, 5), block(10, 7)], index(block(0, 5), block(5, 0, gap_until=20.5)))
+    assert outcome(back)["removed"] == ["gap-5"]
+
+
+def test_a_gap_ends_where_the_next_block_starts() -> None:
+    gap = block(5, 0, gap_until=20.4)  # the first message after it came at 20:24, its block starts at 20:00
+    plan = ci.plan_blocks([block(0, 5), gap, block(20, 9)], index(block(0, 5), gap, block(20, 9)))
+    assert plan.is_empty
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 99)), max_size=8),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 99)), max_size=8),
+)
+def test_stored_blocks_never_overlap_and_never_lose_tokens(
+    first: list[tuple[int, int]], second: list[tuple[int, int]]
+) -> None:
+    def one_side(pairs: list[tuple[int, int]]) -> list[Record]:
+        side: list[Record] = []
+        for hour, total in sorted(pairs):
+            if not side or START + timedelta(hours=hour) >= side[-1].columns["end_time"]:
+                side.append(block(hour, total))
+        return side
+
+    old, fetched = one_side(first), one_side(second)
+    plan = ci.plan_blocks(fetched, index(*old))
+    after = list(plan.after(index(*old)).values())
+    assert sum(row.usage.total for row in after) >= max(
+        sum(row.usage.total for row in old), sum(row.usage.total for row in fetched)
+    )
+    assert all(len(group) == 1 for group in ci.overlapping_groups(after))
+
+
+# ---- sessions that are projects -----------------------------------------------------------------------
+
+
+def session(key: str, total: int, project: str) -> Record:
+    usage = Usage(total, 0, 0, 0, total, float(total))
+    columns = {"session_id": key, "project_path": project, "first_activity": None, "last_activity": START}
+    return Record("session", "claude", key, columns, usage, ("m",), {"m": usage}, {})
+
+
+def project_day(number: int, total: int) -> Record:
+    when = date(2026, 11, number)
+    usage = Usage(total, 0, 0, 0, total, float(total))
+    columns = {"date": when, "project_id": "p"}
+    return Record("projects", "claude", f"{when}/p", columns, usage, ("m",), {"m": usage}, {})
+
+
+def plan_sessions(fetched: list[Record], old: list[Record], old_days: list[Record], new_days: list[Record]) -> Plan:
+    everything = {record.key: record for record in (*old, *old_days)}
+    plan = ci.plan_report("session", fetched, index(*old))
+    ci.plan_project_sessions(
+        plan,
+        ci.plan_report("projects", new_days, index(*old_days)),
+        index(*old),
+        lambda source, project: (index(*old_days), index(*old)),
+        lambda report, keys: {k: Children(everything[k].models, everything[k].breakdowns) for k in keys},
+    )
+    return plan
+
+
+def test_after_an_update_the_project_row_holds_what_sessions_do_not() -> None:
+    # days 1 and 2 were imported as one row of 30; the logs of day 1 are gone, day 2 is session s of 20
+    plan = plan_sessions(
+        [session("s", 20, "p")], [session("p", 30, "p")], [project_day(1, 10), project_day(2, 20)], [project_day(2, 20)]
+    )
+    assert outcome(plan)["new"] == ["s"]
+    [(rest, _)] = plan.changed
+    assert (rest.record_key, rest.usage.total, rest.breakdowns["m"].total) == ("p", 10, 10)
+
+
+def test_after_an_update_with_all_logs_the_project_row_goes() -> None:
+    plan = plan_sessions([session("s", 31, "p")], [session("p", 30, "p")], [project_day(1, 30)], [project_day(1, 31)])
+    assert outcome(plan)["removed"] == ["p"]
+
+
+def test_a_project_row_follows_what_grows_after_a_cleanup() -> None:
+    # ccusage 18: of 30 tokens 10 are cleaned up, 5 new ones came: it says 25
+    plan = plan_sessions(
+        [session("p", 25, "p")],
+        [session("p", 30, "p")],
+        [project_day(1, 10), project_day(2, 20)],
+        [project_day(2, 20), project_day(3, 5)],
+    )
+    [(row, _)] = plan.changed
+    assert row.usage.total == 35
+    assert plan.kept == []
+
+
+def test_a_project_row_that_only_lost_logs_is_kept() -> None:
+    plan = plan_sessions(
+        [session("p", 20, "p")],
+        [session("p", 30, "p")],
+        [project_day(1, 10), project_day(2, 20)],
+        [project_day(2, 20)],
+    )
+    assert outcome(plan)["kept"] == ["p"]
+    assert plan.is_empty
+
+
+# ---- agreement ----------------------------------------------------------------------------------------
+
+
+def test_reports_that_agree_and_reports_that_do_not() -> None:
+    records = {"daily": [day(1), day(2)], "monthly": [month(20, 2.0)]}
+    assert ci.disagreements(records) == []
+    records["monthly"] = [month(21, 2.0)]
+    assert ci.disagreements(records) == ["2026-11 (claude): months say 21 tokens and $2.000000, days 20 and $2.000000"]
