@@ -2468,10 +2468,10 @@ class Section:
 def parse_queries(sql: str) -> dict[str, Query]:
     """The queries of a file by name: `-- name: x`, comment lines with the question, one statement."""
     queries: dict[str, Query] = {}
-    parts = re.split(r"^-- name:(.*)$", sql, flags=re.MULTILINE)
-    for position in range(1, len(parts), 2):
-        name, body = parts[position].strip(), parts[position + 1]
-        line = "".join(parts[:position]).count("\n") + position // 2 + 1
+    headers = list(re.finditer(r"^-- name:(.*)$", sql, re.MULTILINE))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        name, body = header[1].strip(), sql[header.end() : following.start() if following else None]
+        line = sql.count("\n", 0, header.start()) + 1
         comment: list[str] = []
         statement: list[str] = []
         for text in body.strip().splitlines():

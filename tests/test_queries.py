@@ -27,8 +27,7 @@ def test_every_query_runs_on_an_empty_database(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     try:
         for query in QUERIES.values():
-            columns, _ = store.ask(query.statement)
-            assert columns, query.name
+            store.ask(query.statement)
         for view in re.findall(r"CREATE VIEW IF NOT EXISTS (\w+)", SCHEMA):
             assert store.query(f"SELECT * FROM {view}") == []
         sections = ci.render_statistics(ci.fetch_statistics(store), 0)

@@ -189,7 +189,7 @@ def test_an_error_names_report_row_and_field(field: str, value: Any, said: str) 
 @pytest.mark.parametrize("document", [{}, None, 7, "text", [1], {"totals": {}}, {"weekly": []}, {"daily": {}}])
 @pytest.mark.parametrize("report", ci.REPORTS)
 def test_another_shape_is_an_error_never_zero_rows(report: str, document: Any) -> None:
-    with pytest.raises(ImporterError, match=f"^{report}"):
+    with pytest.raises(ImporterError, match=rf"^{report}"):
         reshape(report, document)
 
 
@@ -290,7 +290,7 @@ def test_lines_before_the_document_are_passed_over(printed: bytes, document: Any
 
 @pytest.mark.parametrize("printed", [b"", b"null", b'{"a": ', b'{"a": NaN}', b'{"a": 1} {', b"\xff{}", b"[" * 100_000])
 def test_what_is_no_document_is_an_error(printed: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         ci.parse_document(printed)
 
 
