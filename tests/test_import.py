@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, NEWEST, USAGE_TABLES, Machine
+from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine
 
 VERSIONS = ("15.9.7", "17.2.1", "18.0.11", "19.0.3", "20.0.11", NEWEST)
 OLD_COMMANDS = {
@@ -373,3 +375,69 @@ def test_sample_logs_can_be_tried_without_touching_anything(tmp_path: Path) -> N
     assert result.returncode == 0, result.stderr
     assert "Top models" in result.stdout
     assert list(real.iterdir()) == []
+
+
+def add_message(machine: Machine, model: str, tokens: int) -> None:
+    """One more message in a new session, an hour ago, of a model of this name."""
+    moment = sample_logs.timestamp(datetime.now(timezone.utc) - timedelta(hours=1))
+    message = {"id": f"msg_{model}", "role": "assistant", "model": model}
+    usage = {"input_tokens": tokens, "output_tokens": tokens}
+    line = {"type": "assistant", "timestamp": moment, "sessionId": "s", "requestId": f"req_{model}"}
+    path = machine.home / ".claude" / "projects" / "-home-dev-new" / f"{model}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(sample_logs.compact({**line, "message": {**message, "usage": usage}}) + "\n", encoding="utf-8")
+
+
+def test_a_model_without_a_price_is_named_and_with_quiet_only_once(machine: Machine) -> None:
+    add_message(machine, "mystery-1", 1000)
+    said = "this ccusage knows no price for mystery-1 (claude): its tokens are counted, its cost is not"
+    first = machine.run("--quiet")
+    assert (first.returncode, first.stdout) == (0, "")
+    assert said in first.stderr
+    assert machine.run("--quiet").stderr == ""
+    assert said in machine.run().stderr
+
+
+def test_a_price_that_went_missing_keeps_the_stored_costs(machine: Machine) -> None:
+    add_message(machine, "mystery-1", 1000)
+    settings = machine.home / ".claude" / "ccusage.json"
+    prices = {"mystery-1": {"inputCostPerToken": 0.01, "outputCostPerToken": 0.02}}
+    settings.write_text(json.dumps({"defaults": {"pricingOverrides": prices}}), encoding="utf-8")
+    machine.imported("--quiet")
+    before = machine.sums()
+    settings.unlink()
+    result = machine.run()
+    assert "no price for mystery-1" in result.stderr
+    assert re.search(r"kept \d+ stored rows", result.stdout)
+    assert_same(machine.sums(), before)
+
+
+@pytest.mark.parametrize("step", ["after the first delete", "before the check"])
+def test_reports_of_a_run_that_was_killed_are_imported_first(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The logs are gone when the next run comes, and a row had been deleted and not inserted again."""
+    machine.imported("--quiet")
+    add_message(machine, "claude-opus-4-20250514", 5000)
+    kill = {"after the first delete": "if name == '_delete'", "before the check": "if name == 'check_written'"}[step]
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+import ccusage_importer as ci
+def killing(name, function):
+    def wrapped(*arguments, **keywords):
+        if name == '_delete':
+            function(*arguments, **keywords)
+        {kill}: os.kill(os.getpid(), 9)
+        return function(*arguments, **keywords)
+    return wrapped
+for name in ('_delete', 'check_written'):
+    setattr(ci.Store, name, killing(name, getattr(ci.Store, name)))
+ci.main(['--quiet'])
+"""
+    subprocess.run([sys.executable, "-c", script], env=machine.environment(), check=False)
+    said = said_by_ccusage(machine)
+    shutil.rmtree(machine.home / ".claude" / "projects")
+    assert "which an earlier run could not finish" in machine.imported()
+    assert_same(all_sources(machine.sums()), said)
+    assert not list(machine.db_path.glob("pending/*"))
