@@ -22,7 +22,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import fcntl
+import functools
 import getpass
 import hashlib
 import hmac
@@ -41,6 +43,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 import zoneinfo
 from collections import defaultdict
@@ -49,7 +52,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +88,11 @@ class ImporterError(Exception):
         self.what = what
         self.fix = fix
         self.exit_code = exit_code
+
+
+def one_line(text: str) -> str:
+    """A name from outside, safe to print: control characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # =====================================================================================================
@@ -160,6 +167,12 @@ class Config:
         if self.embedded:
             return self.db_path
         return self.state_path / ("server-" + hashlib.sha256(self.target.encode()).hexdigest()[:8])
+
+    def redact(self, text: str) -> str:
+        """The text without the secrets, should somebody's error message contain one."""
+        for secret in filter(None, (self.password, self.project_hash_key)):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+        return text
 
 
 def configuration_error(variable: str, value: str, accepted: str) -> ImporterError:
@@ -854,7 +867,8 @@ def save_reports(fetched: FetchedReports, folder: Path) -> None:
             Path(file.name).replace(folder / f"{name}.json")
     except OSError as error:
         raise ImporterError(
-            f"{folder}: the reports cannot be saved: {error.strerror}", "give a folder that can be written to"
+            f"{folder}: the reports cannot be saved: {error.strerror}",
+            "make room there" if error.errno == errno.ENOSPC else "give a folder that can be written to",
         ) from error
 
 
@@ -971,7 +985,7 @@ class Record:
     def raw_data(self) -> str:
         return json.dumps(self.raw, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
-    @cached_property
+    @functools.cached_property
     def content_hash(self) -> int:
         """UInt64 over what is stored of the row and its children.
 
@@ -1441,6 +1455,24 @@ class Stored:
         return self.record_key == self.project
 
 
+def stored_from(record: Record) -> Stored:
+    """What a record is once it is stored."""
+    columns = record.columns
+    starts, ends = (columns.get(name, EPOCH).timestamp() for name in ("start_time", "end_time"))
+    return Stored(
+        record.report,
+        record.source,
+        record.record_key,
+        record.content_hash,
+        record.usage,
+        created_at=0,
+        starts=int(starts),
+        ends=int(columns["last_activity"].timestamp() if "last_activity" in columns else ends),
+        is_gap=bool(columns.get("is_gap")),
+        project=columns.get("project_path", ""),
+    )
+
+
 @dataclass
 class Plan:
     """What is to happen to one report's rows. A changed row is deleted, then inserted; a removed one deleted."""
@@ -1519,12 +1551,8 @@ def block_span(block: Record | Stored) -> tuple[int, int]:
     A gap ends with the first message after it, the block of that message starts at the full hour before:
     the gap is taken to end there, too, or each would overlap the block that follows it.
     """
-    if isinstance(block, Stored):
-        start, end, is_gap = block.starts, block.ends, block.is_gap
-    else:
-        start, end = (int(block.columns[name].timestamp()) for name in ("start_time", "end_time"))
-        is_gap = bool(block.columns["is_gap"])
-    return start, end - end % 3600 if is_gap else end
+    row = block if isinstance(block, Stored) else stored_from(block)
+    return row.starts, row.ends - row.ends % 3600 if row.is_gap else row.ends
 
 
 def overlapping_groups(blocks: Sequence[Record | Stored]) -> Iterator[list[Record | Stored]]:
@@ -1736,6 +1764,12 @@ DELETE_SETTINGS = {"lightweight_delete_mode": "lightweight_update"}
 INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
 PARAMETER_BYTES = 60_000  # ClickHouse takes 128 KB in one form field
 
+STATEMENT_ATTEMPTS = 5  # over about 8 s: a server that restarts is back by then
+RETRY_SECONDS = 30.0
+ANSWER_SECONDS = 120  # a server that takes longer for one statement is taken to hang
+# Too busy, out of memory, a replica or keeper away, a timeout on its side: the next try may find it well.
+PASSING_CODES = frozenset({159, 202, 209, 210, 225, 241, 242, 252, 285, 286, 319, 364, 425, 439, 999})
+
 # What an error of the engine means for the user, by its code.
 ENGINE_FIXES = {
     81: "give the user the right to CREATE DATABASE, or create CH_DATABASE by hand",
@@ -1790,21 +1824,64 @@ class LastImport:
 
 def engine_error(error: Exception, config: Config) -> ImporterError:
     """An exception of the driver as an ImporterError: the engine's words without a secret, and what to do."""
-    code = getattr(error, "code", None)
-    words = " ".join(str(error).split())
+    code, words = getattr(error, "code", None), " ".join(str(error).split())
     found = re.search(r"Code: (\d+)\. (.*)", words)
     if found:
         code, words = int(found[1]), found[2]
-    if config.password:
-        words = words.replace(config.password, "***")
-    words = words[:400]
+    words = config.redact(words)
+    # of the driver's nested exceptions the innermost one says it: [Errno 111] Connection refused
+    cause = re.search(r"\[(?:Errno|SSL)[^'\")]*|Read timed out|Remote end closed connection[^'\")]*", words)
+    words = (cause[0] if cause and not found else words)[:400].strip()
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        return ImporterError(
+            f"the certificate of {config.target} is not trusted: {words}",
+            "add its authority to the system's trusted ones, or name its file in SSL_CERT_FILE",
+        )
+    if (code == 76 and config.embedded) or "Error initializing EmbeddedServer" in words:
+        return ImporterError(
+            f"{config.db_path} is open in another program (or cannot be read: {words})",
+            "end the other program: only one can have the embedded database open",
+        )
     if code in ENGINE_FIXES:
         return ImporterError(f"ClickHouse at {config.target} refused: {words}", ENGINE_FIXES[code])
     if code is None and not config.embedded:
         return ImporterError(
-            f"ClickHouse at {config.target} does not answer: {words}", "look at CH_HOST, CH_PORT and the server"
+            f"ClickHouse at {config.target} does not answer: {words}",
+            "look at CH_HOST, CH_PORT, CH_PROTOCOL and the server",
         )
     return ImporterError(f"ClickHouse at {config.target}: {words}", "run again with --verbose to see the statement")
+
+
+def may_pass(error: Exception, config: Config) -> bool:
+    """Whether trying again can help: the server is away or busy, not wrong about us."""
+    found = re.search(r"Code: (\d+)", str(error))
+    code = int(found[1]) if found else getattr(error, "code", None)
+    if code is not None:
+        return code in PASSING_CODES
+    return not config.embedded and "CERTIFICATE_VERIFY_FAILED" not in str(error)
+
+
+def with_retries(config: Config, what: str, action: Callable[[], Any], attempts: int) -> Any:
+    """The action's result; ImporterError when it fails for good, or has failed often or long enough."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    began = time.monotonic()
+    for attempt in range(1, attempts + 1):
+        started = time.monotonic()
+        try:
+            result = action()
+        except (ClickHouseError, OSError) as error:
+            log.debug("failed: %s", what)
+            problem = engine_error(error, config)
+            tired = attempt == attempts or time.monotonic() - began > RETRY_SECONDS
+            if tired or not may_pass(error, config):
+                raise problem from error
+            log.info("%s; trying again", one_line(problem.what))
+            time.sleep(0.25 * 2**attempt * random.uniform(0.5, 1.0))
+        else:
+            log.debug("%.0f ms: %s", (time.monotonic() - started) * 1000, what)
+            return result
+    raise AssertionError("unreachable")
 
 
 class Store:
@@ -1813,6 +1890,7 @@ class Store:
     def __init__(self, config: Config, client: Client) -> None:
         self.config = config
         self.client = client
+        self.attempts = STATEMENT_ATTEMPTS
         self.column_types: dict[tuple[str, str], str] = {}
 
     # -- every statement goes through one of these three --
@@ -1824,43 +1902,39 @@ class Store:
         self, sql: str, parameters: Mapping[str, Any] | None = None
     ) -> tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]:
         """Column names and rows of a SELECT."""
-        with self._reporting(sql):
-            result = self.client.query(sql, parameters=self._bound(sql, parameters))
-            return tuple(result.column_names), [tuple(row) for row in result.result_rows]
+        result = self._attempt(sql, lambda: self.client.query(sql, parameters=self._bound(sql, parameters)))
+        return tuple(result.column_names), [tuple(row) for row in result.result_rows]
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None, **settings: Any) -> None:
-        with self._reporting(sql):
-            self.client.command(sql, parameters=self._bound(sql, parameters), settings=settings)
+        # raw_query, because the driver's `command` puts the parameters in the URL
+        self._attempt(
+            sql, lambda: self.client.raw_query(sql, parameters=self._bound(sql, parameters), settings=settings)
+        )
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows (column name to value, the same names in each) in one statement."""
         names = list(rows[0])
         types = [self.column_types[table, name] for name in names]
-        with self._reporting(f"INSERT INTO {table} ({len(rows)} rows)"):
-            self.client.insert(
-                table,
-                [list(row.values()) for row in rows],
-                column_names=names,
-                column_type_names=types,
-                settings=INSERT_SETTINGS,
-            )
+        values = [list(row.values()) for row in rows]
+        self._attempt(
+            f"INSERT INTO {table} ({len(rows)} rows)",
+            lambda: self.client.insert(
+                table, values, column_names=names, column_type_names=types, settings=INSERT_SETTINGS
+            ),
+        )
 
     def _bound(self, sql: str, parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """The parameters, machine and user among them where asked for; None lets a statement contain a `%`."""
         owner = {"machine": self.config.machine_name, "user": self.config.user_name} if OWNED in sql else {}
         return {**owner, **(parameters or {})} or None
 
-    @contextlib.contextmanager
-    def _reporting(self, sql: str) -> Iterator[None]:
-        from clickhouse_connect.driver.exceptions import ClickHouseError
+    def _attempt(self, sql: str, statement: Callable[[], Any]) -> Any:
+        """Run a statement, again where trying again can help.
 
-        started = time.monotonic()
-        try:
-            yield
-        except (ClickHouseError, OSError) as error:
-            log.debug("failed: %s", " ".join(sql.split()))
-            raise engine_error(error, self.config) from error
-        log.debug("%.0f ms: %s", (time.monotonic() - started) * 1000, " ".join(sql.split())[:300])
+        Every statement may be run twice: a repeated delete finds nothing, and of rows inserted twice
+        (the reply was lost) the engine keeps one.
+        """
+        return with_retries(self.config, " ".join(sql.split())[:300], statement, self.attempts)
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
@@ -2000,9 +2074,9 @@ class Store:
     def write_plan(self, plan: Plan, repair: bool = False) -> None:
         """Delete what is changed or removed, then insert what is new or changed, children with it.
 
-        The order makes a crash harmless: a row goes before its children and comes back after them, so a
-        row that is there is whole, and one that is not is new to the next import. `repair` deletes the
-        children of new rows, too: after a crash there may be some.
+        The order makes a crash harmless: a row goes after its children and comes back after them. So no
+        child is left without a row that the next import knows of, and a row that has come back is whole.
+        `repair` deletes the children of new rows, too: after a crash there may be some.
         """
         report = REPORTS[plan.report]
         gone = [old.key for _, old in plan.changed] + [old.key for old in plan.removed]
@@ -2044,6 +2118,10 @@ class Store:
                 self.insert(table, inserted)
 
     def _delete(self, report: Report, keys: Sequence[Key], child_keys: Sequence[Key]) -> None:
+        for run in chunked(child_keys):
+            for table in (BREAKDOWNS_TABLE, MODELS_TABLE) if run else ():
+                condition = f"{OWNED} AND record_type = '{report.record_type}' AND {CHILD_KEY} IN {KEYS}"
+                self.command(f"DELETE FROM {table} WHERE {condition}", {"keys": run}, **DELETE_SETTINGS)
         for run in chunked(keys):
             if run:
                 parameters = {"keys": run, "record_keys": [key for _, key in run]}
@@ -2052,10 +2130,6 @@ class Store:
                 if report.record_key in report.columns:
                     condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
                 self.command(f"DELETE FROM {report.table} WHERE {condition}", parameters, **DELETE_SETTINGS)
-        for run in chunked(child_keys):
-            for table in (BREAKDOWNS_TABLE, MODELS_TABLE) if run else ():
-                condition = f"{OWNED} AND record_type = '{report.record_type}' AND {CHILD_KEY} IN {KEYS}"
-                self.command(f"DELETE FROM {table} WHERE {condition}", {"keys": run}, **DELETE_SETTINGS)
 
     def check_written(self, plans: Iterable[Plan]) -> None:
         """Read back what was written; ImporterError where the tables do not hold it to the token."""
@@ -2125,41 +2199,37 @@ def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
 
 def open_store(config: Config) -> Store:
     """Connect to the server or open the embedded engine. Takes 0.3 s embedded: call it in a thread."""
-    import clickhouse_connect
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-
     try:
+        import clickhouse_connect
+
         if config.embedded:
-            config.db_path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            client = clickhouse_connect.get_client(interface="chdb", path=str(config.db_path))
-        else:
-            client = clickhouse_connect.get_client(
-                interface="https" if config.secure else "http",
-                host=config.host,
-                port=config.port,
-                username=config.username,
-                password=config.password,
-                client_name=f"ccusage-importer/{__version__}",
-                autogenerate_session_id=False,
-                form_encode_query_params=True,  # long lists of keys do not fit in a URL
-            )
+            import chdb  # noqa: F401
     except ImportError as error:
         raise ImporterError(
-            f"the embedded engine is not installed: {error}", "install clickhouse-connect[chdb], or set CH_HOST"
+            f"the engine's library is not installed: {error}", "install clickhouse-connect[chdb], or set CH_HOST"
         ) from error
-    except (ClickHouseError, OSError) as error:
-        if isinstance(error, OSError) and config.embedded:
-            raise ImporterError(
-                f"{config.db_path}: the database cannot be opened: {error.strerror}", "set CCUSAGE_DB_PATH"
-            ) from error
-        raise engine_error(error, config) from error
-    store = Store(config, client)
-    version = tuple(int(part) for part in re.findall(r"\d+", str(client.server_version))[:2])
-    if version < OLDEST_ENGINE:
-        store.close()
-        raise ImporterError(
-            f"ClickHouse {client.server_version} at {config.target} is older than 25.8", "update the server"
+
+    def connect() -> Client:
+        if config.embedded:
+            return clickhouse_connect.get_client(interface="chdb", path=str(config.db_path))
+        return clickhouse_connect.get_client(
+            interface="https" if config.secure else "http",
+            host=config.host,
+            port=config.port,
+            username=config.username,
+            password=config.password,
+            client_name=f"ccusage-importer/{__version__}",
+            autogenerate_session_id=False,
+            form_encode_query_params=True,  # long lists of keys do not fit in a URL
+            connect_timeout=10,
+            send_receive_timeout=ANSWER_SECONDS,
         )
+
+    store = Store(config, with_retries(config, f"open {config.target}", connect, STATEMENT_ATTEMPTS))
+    version = str(store.client.server_version)
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_ENGINE:
+        store.close()
+        raise ImporterError(f"ClickHouse {version} at {config.target} is older than 25.8", "update the server")
     return store
 
 
@@ -2321,6 +2391,7 @@ def import_reports(
         if error.exit_code != EXIT_USAGE:
             outcome.plans, outcome.errors = {}, {"import": error}
             outcome.duration = time.monotonic() - clock
+            store.attempts = 1
             with contextlib.suppress(ImporterError):
                 store.write_history(history_row(outcome, started, {}, privacy))
         raise
@@ -2420,13 +2491,16 @@ def keep_for_next_run(config: Config, fetched: FetchedReports) -> Path:
 
 
 def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequence[Record]]) -> bool:
-    """Whether every older row is in the newer ones, with no less usage."""
+    """Whether an import of the newer rows leaves nothing to gain from the older ones."""
+    prices = unpriced_models(newer)
     for name, records in older.items():
-        usage = {record.key: record.usage for record in newer.get(name, ())}
-        for record in records:
-            now = usage.get(record.key)
-            if now is None or not now.covers(record.usage):
-                return False
+        told = newer.get(name, ())
+        plan_rows = plan_blocks if name == "blocks" else functools.partial(plan_report, name)
+        stored = {record.key: stored_from(record) for record in records}
+        plan = plan_rows(told, stored, prices)
+        missing = plan.after(stored).keys() - {record.key for record in told}
+        if plan.kept or any(not stored[key].is_gap for key in missing):
+            return False
     return True
 
 
@@ -2651,11 +2725,6 @@ def section_lines(sections: Iterable[Section]) -> Iterator[str]:
             yield f"{section.title}: {first.strip()}: {', '.join(cells)}"
 
 
-def one_line(text: str) -> str:
-    """A name from outside, safe to print: control characters are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 # =====================================================================================================
 # Command line: flags, lock, logging, exit code
 # =====================================================================================================
@@ -2747,6 +2816,9 @@ class Screen:
     def __init__(self, quiet: bool, verbose: bool) -> None:
         self.quiet = quiet
         self.on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        # the driver tells of each failed attempt on its own; what matters of it is in our errors
+        for library in ("clickhouse_connect", "urllib3"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         for handler in list(log.handlers):
             log.removeHandler(handler)
         log.propagate = False
@@ -2955,13 +3027,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
+    config: Config | None = None
     try:
         screen = Screen(options.quiet, options.verbose)
         config = read_config(os.environ, options)
         return run_stats(config, screen) if options.stats else run_import(config, options, screen)
     except ImporterError as error:
         if options.verbose:
-            log.debug("", exc_info=True)
+            trace = traceback.format_exc()
+            print(config.redact(trace) if config else trace, file=sys.stderr)
         print_error(error)
         return error.exit_code
     except KeyboardInterrupt:

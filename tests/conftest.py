@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -67,6 +68,7 @@ class Machine:
     home: Path
     version: str = NEWEST
     settings: dict[str, str] = field(default_factory=dict)
+    server: Server | None = None
 
     @property
     def db_path(self) -> Path:
@@ -78,7 +80,8 @@ class Machine:
         environment |= {"CCUSAGE_BIN": str(launcher), "CCUSAGE_OFFLINE": "1", "CCUSAGE_TIMEZONE": "UTC"}
         if self.version.startswith("19."):
             environment["PATH"] = f"{launcher.parent}:{environment['PATH']}"
-        merged = environment | self.settings | settings
+        on_server = self.server.settings if self.server else {}
+        merged = environment | on_server | self.settings | settings
         return {name: value for name, value in merged.items() if value != ""}
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +108,7 @@ class Machine:
         return json.loads(result.stdout)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(self.db_path, sql)
+        return self.server.query(sql) if self.server else query(self.db_path, sql)
 
     def sums(self, where: str = "1") -> dict[str, dict[str, tuple[int, float]]]:
         """Tokens and cost of each table by source."""
@@ -151,6 +154,77 @@ def query(db_path: Path, sql: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in client.query(sql).result_rows]
     finally:
         client.close()
+
+
+class Server:
+    """A ClickHouse over HTTP in a process of its own: the front of the tests, or CCUSAGE_TEST_CLICKHOUSE_URL."""
+
+    def __init__(self, folder: Path, *arguments: str, python: str = sys.executable) -> None:
+        self.folder = folder
+        self.arguments = arguments
+        self.python = python
+        self.port = 0
+        self.process: subprocess.Popen[str] | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = [self.python, str(ROOT / "tests" / "clickhouse_front.py"), "--path", str(self.folder / "data")]
+        self.process = subprocess.Popen(
+            [*command, "--port", str(self.port), *self.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the front did not start"
+        self.port = json.loads(line)["port"]
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"CH_HOST": "127.0.0.1", "CH_PORT": str(self.port)}
+
+    def post(self, path: str, body: str) -> str:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body.encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            text: str = response.read().decode()
+            return text
+
+    def fail(self, *faults: dict[str, Any]) -> None:
+        """Misbehave from now on; without faults: behave."""
+        self.post("/fault", json.dumps(faults))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        answer = json.loads(self.post("/?database=ccusage", f"{sql} FORMAT JSONCompact"))
+        return [tuple(self._typed(row, answer["meta"])) for row in answer["data"]]
+
+    @staticmethod
+    def _typed(row: list[Any], meta: list[dict[str, str]]) -> Iterator[Any]:
+        """JSON has 64-bit integers as texts."""
+        for value, column in zip(row, meta, strict=True):
+            yield int(value) if column["type"] in ("UInt64", "Int64") else value
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as response:
+            return json.load(response)
+
+    def recover(self) -> None:
+        """Behave again; what was to fail must have failed."""
+        assert all(self.get("/fault")), "the fault did not happen"
+        self.fail()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "server")
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -19,26 +19,8 @@ def day(number: int, total: int = 10, cost: float = 1.0, model: str = "m", model
     return Record("daily", "claude", str(when), {"date": when}, usage, (model,), {model: part}, {})
 
 
-def stored(record: Record) -> Stored:
-    starts, ends = ci.block_span(record) if record.report == "blocks" else (0, 0)
-    is_gap = bool(record.columns.get("is_gap"))
-    project = record.columns.get("project_path", "")
-    return Stored(
-        record.report,
-        record.source,
-        record.record_key,
-        record.content_hash,
-        record.usage,
-        7,
-        starts,
-        ends,
-        is_gap,
-        project,
-    )
-
-
 def index(*records: Record) -> dict[Key, Stored]:
-    return {record.key: stored(record) for record in records}
+    return {record.key: ci.stored_from(record) for record in records}
 
 
 def outcome(plan: Plan) -> dict[str, list[str]]:
@@ -107,7 +89,7 @@ def test_a_month_is_ccusages_while_it_covers_its_days() -> None:
 
 
 def test_a_month_is_never_less_than_its_days() -> None:
-    old = stored(day(1))
+    old = ci.stored_from(day(1))
     plan = plan_month(month(15, 1.5), month(20, 2.0), old, day(2, 15, 1.5))
     [(record, _)] = plan.changed
     assert record.usage == Usage(25, 0, 0, 0, 25, 2.5)
@@ -116,13 +98,13 @@ def test_a_month_is_never_less_than_its_days() -> None:
 
 
 def test_a_month_that_equals_its_days_stands() -> None:
-    plan = plan_month(month(10, 1.0), month(20, 2.0), stored(day(1)), stored(day(2)))
+    plan = plan_month(month(10, 1.0), month(20, 2.0), ci.stored_from(day(1)), ci.stored_from(day(2)))
     assert outcome(plan)["kept"] == ["2026-11"]
     assert plan.is_empty
 
 
 def test_a_month_that_ccusage_no_longer_tells_follows_its_days() -> None:
-    plan = plan_month(None, month(10, 1.0), stored(day(1)), day(2))
+    plan = plan_month(None, month(10, 1.0), ci.stored_from(day(1)), day(2))
     [(record, _)] = plan.changed
     assert record.usage.total == 20
 
@@ -143,7 +125,7 @@ def test_months_equal_days_whatever_happens(data: st.DataObject) -> None:
             day(number, total, float(total))
             for number, total in data.draw(st.dictionaries(st.integers(1, 5), totals)).items()
         ]
-        days = {key: stored(record) for key, record in kept_days.items()}
+        days = {key: ci.stored_from(record) for key, record in kept_days.items()}
         plan = ci.plan_report("daily", fetched, days)
         total = sum(record.usage.total for record in fetched)
         said = month(total, float(total)) if fetched else None
