@@ -1,6 +1,6 @@
 """A small HTTP front for chDB: the part of ClickHouse's HTTP interface that its clients use, and its faults.
 
-    python tests/clickhouse_front.py --path DIR [--port N] [--cert FILE --key FILE] [--user NAME:PASSWORD[:readonly]]
+    python tests/clickhouse_front.py --path DIR | --upstream URL [--port N] [--cert FILE --key FILE] [--user NAME:PASSWORD[:readonly]]
 
 Speaks: a query in the body, in `query=` or in a form; settings and `param_*` in the URL or a form;
 `INSERT ... FORMAT Native` and other formats with their data behind the statement; request bodies compressed
@@ -30,13 +30,14 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-import chdb
 from chdb import session as chdb_session
 
 PROTOCOL_PARAMETERS = {
@@ -96,6 +97,41 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
+class Upstream:
+    """A real server instead of chDB: statements go on to it, so that faults can be put before it, too."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        login = f"{unquote(parts.username or 'default')}:{unquote(parts.password or '')}"
+        self.headers = {"Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
+        self.url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self.statements: Counter[str] = Counter()
+
+    def execute(
+        self, sql: str, data: bytes, database: str, settings: dict[str, str], output_format: str
+    ) -> tuple[bytes, str]:
+        self.statements[sql.split(None, 1)[0].upper() if sql.split() else ""] += 1
+        parameters = {name: value for name, value in settings.items() if not name.startswith("param_")}
+        parameters |= {"default_format": output_format, "database": database or "default"}
+        form = {name: value for name, value in settings.items() if name.startswith("param_")}
+        if data:
+            parameters["query"], body, headers = sql, data, self.headers
+        else:
+            boundary = f"----{os.urandom(16).hex()}"
+            parts = {"query": sql, **form}.items()
+            body = b"".join(
+                f'--{boundary}\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n'.encode() for n, v in parts
+            )
+            body += f"--{boundary}--\r\n".encode()
+            headers = self.headers | {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        request = urllib.request.Request(f"{self.url}/?{urlencode(parameters)}", body, headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=300) as response:
+                return response.read(), response.headers.get("X-ClickHouse-Format") or output_format
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(error.read().decode("utf-8", "replace")) from error
+
+
 class Fault:
     def __init__(self, kind: str, match: str = "", skip: int = 0, times: int = 1, **details: Any) -> None:
         self.kind, self.match, self.skip, self.times, self.details = kind, match, skip, times, details
@@ -106,7 +142,7 @@ class Front(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, port: int, engine: Engine, users: dict[str, tuple[str, bool]]) -> None:
+    def __init__(self, port: int, engine: Engine | Upstream, users: dict[str, tuple[str, bool]]) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.engine = engine
         self.users = users
@@ -262,7 +298,9 @@ class Handler(BaseHTTPRequestHandler):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--path", required=True)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--path", help="folder of the embedded engine")
+    where.add_argument("--upstream", metavar="URL", help="a real server to pass statements on to")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cert", type=Path)
     parser.add_argument("--key", type=Path)
@@ -272,13 +310,14 @@ def main() -> int:
     for user in options.user:
         name, password, *rights = user.split(":")
         users[name] = (password, rights == ["readonly"])
-    front = Front(options.port, Engine(options.path), users)
+    engine = Upstream(options.upstream) if options.upstream else Engine(options.path)
+    front = Front(options.port, engine, users)
     if options.cert:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.cert, options.key)
         front.socket = context.wrap_socket(front.socket, server_side=True)
     threading.Thread(target=front.serve_forever, daemon=True).start()
-    print(json.dumps({"port": front.server_address[1], "engine": chdb.engine_version}), flush=True)
+    print(json.dumps({"port": front.server_address[1]}), flush=True)
     sys.stdin.read()  # until the one who started us is gone
     os._exit(0)
 

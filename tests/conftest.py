@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -165,10 +166,13 @@ class Server:
         self.python = python
         self.port = 0
         self.process: subprocess.Popen[str] | None = None
+        self.upstream = os.environ.get("CCUSAGE_TEST_CLICKHOUSE_URL") if python == sys.executable else None
+        self.database = f"ccusage_test_{uuid.uuid4().hex}" if self.upstream else "ccusage"
         self.start()
 
     def start(self) -> None:
-        command = [self.python, str(ROOT / "tests" / "clickhouse_front.py"), "--path", str(self.folder / "data")]
+        where = ["--upstream", self.upstream] if self.upstream else ["--path", str(self.folder / "data")]
+        command = [self.python, str(ROOT / "tests" / "clickhouse_front.py"), *where]
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port), *self.arguments],
             stdin=subprocess.PIPE,
@@ -188,7 +192,7 @@ class Server:
 
     @property
     def settings(self) -> dict[str, str]:
-        return {"CH_HOST": "127.0.0.1", "CH_PORT": str(self.port)}
+        return {"CH_HOST": "127.0.0.1", "CH_PORT": str(self.port), "CH_DATABASE": self.database}
 
     def post(self, path: str, body: str) -> str:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body.encode(), method="POST")
@@ -201,7 +205,7 @@ class Server:
         self.post("/fault", json.dumps(faults))
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        answer = json.loads(self.post("/?database=ccusage", f"{sql} FORMAT JSONCompact"))
+        answer = json.loads(self.post(f"/?database={self.database}", f"{sql} FORMAT JSONCompact"))
         return [tuple(self._typed(row, answer["meta"])) for row in answer["data"]]
 
     @staticmethod
@@ -224,7 +228,25 @@ class Server:
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "server")
     yield server
+    if server.upstream and server.process:
+        server.post("/", f"DROP DATABASE IF EXISTS {server.database}")
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def oldest_engine() -> str:
+    """A Python with chDB 3.7, which carries the oldest supported engine, 25.8."""
+    folder = ROOT / ".cache" / "engine-25.8"
+    python = folder / "bin" / "python"
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "engine-25.8.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+            packages = ["chdb==3.7.2", "pandas", "pyarrow", "lz4", "backports.zstd"]
+            subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
+            (folder / "complete").touch()
+    return str(python)
 
 
 @pytest.fixture

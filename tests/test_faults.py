@@ -27,6 +27,8 @@ import pytest
 import sample_logs
 from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, Server, install_ccusage
 
+import ccusage_importer as ci
+
 ALL_TABLES = [*(table for table, _ in USAGE_TABLES.values()), "ccusage_model_breakdowns", "ccusage_models_used"]
 
 
@@ -455,6 +457,31 @@ def test_no_space_for_the_embedded_database(
     assert embedded_contents({"CCUSAGE_DB_PATH": str(tmp_path / "copy")}) == expected
 
 
+# ---- other engines ------------------------------------------------------------------------------------
+
+
+def test_the_oldest_supported_engine(
+    story: Story, expected: dict[str, list[tuple[Any, ...]]], tmp_path: Path, oldest_engine: str
+) -> None:
+    """Schema, plan, patch deletes, check, statistics and every query, on engine 25.8 behind HTTP."""
+    server = Server(tmp_path / "server", python=oldest_engine)
+    try:
+        settings = served(tmp_path / "home", server)
+        for folder in (story.first, story.grown, story.grown, story.cleaned):
+            ok(run(folder, settings))
+        assert str(server.query("SELECT version()")[0][0]).startswith("25.8.")
+        assert contents(server.query) == as_json(expected)
+        for query in ci.parse_queries(ci.sql_file("queries.sql")).values():
+            server.query(query.statement)
+        environment = sample_logs.sandbox_environment(tmp_path / "home") | settings
+        command = [sys.executable, str(IMPORTER), "--stats"]
+        assert (
+            "Top models" in subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        )
+    finally:
+        server.stop()
+
+
 # ---- many at once -------------------------------------------------------------------------------------
 
 
@@ -624,7 +651,7 @@ def test_no_secret_in_any_output_history_process_list_or_open_file(story: Story,
         stop.set()
         watching.join()
         server.fail()
-        request = f"/?database=ccusage&user=ada&password={secrets['CH_PASSWORD']}"
+        request = f"/?database={server.database}&user=ada&password={secrets['CH_PASSWORD']}"
         history = server.post(request, "SELECT * FROM ccusage_import_history")
         ours = "\n".join(line for text in listed for line in text.splitlines() if "clickhouse_front" not in line)
         for secret in ("s3cret",):
