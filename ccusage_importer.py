@@ -1778,6 +1778,7 @@ ENGINE_FIXES = {
     193: "look at CH_USER and CH_PASSWORD",
     194: "look at CH_USER and CH_PASSWORD",
     243: "make room on the database's disk; nothing is lost, the next import does what this one could not",
+    469: "this server takes rows in your own name only: set CCUSAGE_USER to CH_USER",
     497: "give CH_USER the rights that the README's section on a shared server lists",
     516: "look at CH_USER and CH_PASSWORD",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
 import shutil
 import signal
 import ssl
@@ -164,7 +165,7 @@ def test_killed_between_any_two_statements(
             assert set(left[table]) ^ set(expected[table]) == set(), f"{table}, killed at statement {step}"
         assert left == expected, f"killed at statement {step}"
         shutil.rmtree(settings["HOME"])
-    assert kills > 15
+    assert kills > 15, kills
 
 
 def test_killed_at_random_times(
@@ -480,6 +481,45 @@ def test_the_oldest_supported_engine(
         )
     finally:
         server.stop()
+
+
+# ---- a shared server ----------------------------------------------------------------------------------
+
+
+def readme_statements() -> list[str]:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## A shared server")[1].split("\n## ")[0]
+    return ci.split_statements("\n".join(re.findall(r"```sql\n(.*?)```", section, re.DOTALL)))
+
+
+def test_the_readmes_statements_for_a_shared_server_are_sql(server: Server) -> None:
+    statements = readme_statements()
+    assert len(statements) > 15
+    for statement in statements:
+        assert server.post("/", f"EXPLAIN AST {statement}"), statement
+    constrained = {m[1] for s in statements if (m := re.search(r"ALTER TABLE ccusage\.(\w+) ADD CONSTRAINT", s))}
+    assert constrained == {*ALL_TABLES, "ccusage_import_history"}
+
+
+def test_the_constraint_refuses_rows_in_another_name(story: Story, server: Server, tmp_path: Path) -> None:
+    settings = served(tmp_path / "home", server)
+    ok(run_patched("", story.first, settings, "--stats"))  # nothing is stored yet, and is not made by looking
+    run(story.first, settings)
+    for table in (*ALL_TABLES, "ccusage_import_history"):
+        server.post(f"/?database={server.database}", f"TRUNCATE TABLE {table}")
+    for statement in readme_statements():
+        if statement.startswith("ALTER TABLE"):
+            server.post("/", statement.replace("ccusage.", f"{server.database}.", 1))
+    result = run(story.first, settings)  # these reports are u's, the front's engine calls everybody default
+    assert result.returncode == 1
+    assert "VIOLATED_CONSTRAINT" in result.stderr
+    assert "CCUSAGE_USER" in result.stderr
+    assert server.query("SELECT toInt64(count()) FROM ccusage_usage_daily") == [(0,)]
+    own = tmp_path / "own"
+    shutil.copytree(story.first, own)
+    manifest = json.loads((own / "manifest.json").read_text())
+    (own / "manifest.json").write_text(json.dumps({**manifest, "user_name": "default"}))
+    shutil.rmtree(settings["HOME"])
+    ok(run(own, served(tmp_path / "home", server)))
 
 
 # ---- many at once -------------------------------------------------------------------------------------
