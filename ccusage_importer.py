@@ -4,6 +4,7 @@
     uv run ccusage_importer.py              import, then print statistics
     uv run ccusage_importer.py --dry-run    print what an import would change, write nothing
     uv run ccusage_importer.py --stats      print statistics, import nothing
+    uv run ccusage_importer.py --check      test everything that an import needs, import nothing
 
 With no CH_HOST in the environment the data lives in an embedded ClickHouse engine under
 $XDG_DATA_HOME/ccusage-importer; with CH_HOST set, on that server. `--help` lists every flag and
@@ -30,6 +31,7 @@ import hashlib
 import hmac
 import json
 import logging
+import logging.handlers
 import math
 import os
 import platform
@@ -670,6 +672,15 @@ def npx_launcher(groups: ProcessGroups, npx: str, spec: str, timeout: float) -> 
     return paths[-1]
 
 
+def claude_folders(environment: Mapping[str, str]) -> list[Path]:
+    """Claude Code's folders, as ccusage looks for them."""
+    configured = environment.get("CLAUDE_CONFIG_DIR", "")
+    if configured:
+        return [Path(folder.strip()).expanduser() for folder in configured.split(",") if folder.strip()]
+    home = Path.home()
+    return [Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "claude", home / ".claude"]
+
+
 def user_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     """The part of the user's ccusage configuration that is allowed to reach a report.
 
@@ -677,13 +688,7 @@ def user_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     would narrow or reshape a report, and what is set for one command only would make the five disagree.
     The file in the current folder (.ccusage/ccusage.json) is left out: cron has another current folder.
     """
-    home = Path.home()
-    folders = environment.get("CLAUDE_CONFIG_DIR", "")
-    if folders:
-        candidates = [Path(folder.strip()).expanduser() for folder in folders.split(",") if folder.strip()]
-    else:
-        candidates = [Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "claude", home / ".claude"]
-    for folder in candidates:
+    for folder in claude_folders(environment):
         try:
             settings = json.loads((folder / "ccusage.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -1906,10 +1911,13 @@ class Store:
         result = self._attempt(sql, lambda: self.client.query(sql, parameters=self._bound(sql, parameters)))
         return tuple(result.column_names), [tuple(row) for row in result.result_rows]
 
-    def command(self, sql: str, parameters: Mapping[str, Any] | None = None, **settings: Any) -> None:
+    def command(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         # raw_query, because the driver's `command` puts the parameters in the URL
         self._attempt(
-            sql, lambda: self.client.raw_query(sql, parameters=self._bound(sql, parameters), settings=settings)
+            sql,
+            lambda: self.client.raw_query(sql, parameters=self._bound(sql, parameters), settings=dict(settings or {})),
         )
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -2070,6 +2078,21 @@ class Store:
         sessions = self.query(f"SELECT count() FROM {REPORTS['session'].table} FINAL WHERE {OWNED}")[0][0]
         return {"cost": round(cost, DOLLAR_DIGITS), "tokens": tokens, "days": days, "sessions": sessions}
 
+    def read_spending(self, today: date) -> list[dict[str, Any]]:
+        """Cost (US dollars), tokens and active blocks' burn rate by source, today and this month."""
+        columns = ("source", "period", "cost", "tokens", "burn_rate")
+        daily, blocks = REPORTS["daily"].table, REPORTS["blocks"].table
+        rows = self.query(
+            f"SELECT source, period, sum(total_cost), sum(total_tokens), 0. FROM {daily} FINAL"
+            f" ARRAY JOIN if(date = {{today:Date}}, ['today', 'month'], ['month']) AS period"
+            f" WHERE {OWNED} AND date BETWEEN toStartOfMonth({{today:Date}}) AND {{today:Date}}"
+            f" GROUP BY source, period UNION ALL"
+            f" SELECT source, 'block', sum(cost_usd), sum(total_tokens), sum(ifNull(burn_rate, 0)) FROM {blocks} FINAL"
+            f" WHERE {OWNED} AND is_active = 1 AND is_gap = 0 AND end_time > now('UTC') GROUP BY source",
+            {"today": today},
+        )
+        return [dict(zip(columns, row, strict=True)) for row in sorted(rows)]
+
     # -- writing --
 
     def write_plan(self, plan: Plan, repair: bool = False) -> None:
@@ -2122,7 +2145,7 @@ class Store:
         for run in chunked(child_keys):
             for table in (BREAKDOWNS_TABLE, MODELS_TABLE) if run else ():
                 condition = f"{OWNED} AND record_type = '{report.record_type}' AND {CHILD_KEY} IN {KEYS}"
-                self.command(f"DELETE FROM {table} WHERE {condition}", {"keys": run}, **DELETE_SETTINGS)
+                self.command(f"DELETE FROM {table} WHERE {condition}", {"keys": run}, DELETE_SETTINGS)
         for run in chunked(keys):
             if run:
                 parameters = {"keys": run, "record_keys": [key for _, key in run]}
@@ -2130,7 +2153,7 @@ class Store:
                 condition = f"{OWNED} AND (source, {report.record_key}) IN {KEYS}"
                 if report.record_key in report.columns:
                     condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
-                self.command(f"DELETE FROM {report.table} WHERE {condition}", parameters, **DELETE_SETTINGS)
+                self.command(f"DELETE FROM {report.table} WHERE {condition}", parameters, DELETE_SETTINGS)
 
     def check_written(self, plans: Iterable[Plan]) -> None:
         """Read back what was written; ImporterError where the tables do not hold it to the token."""
@@ -2232,6 +2255,82 @@ def open_store(config: Config) -> Store:
         store.close()
         raise ImporterError(f"ClickHouse {version} at {config.target} is older than 25.8", "update the server")
     return store
+
+
+def has_embedded_data(config: Config) -> bool:
+    return (config.db_path / "metadata").exists()
+
+
+def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, LastImport | None]:
+    """The store with its schema and the last import; no store where there is none and none is to be made."""
+    if config.embedded and not make_schema and not has_embedded_data(config):
+        return None, None
+    store = open_store(config)
+    try:
+        if not store.has_schema():
+            if not make_schema:
+                store.close()
+                return None, None
+            store.apply_schema()
+        return store, store.read_last_import()
+    except BaseException:
+        store.close()
+        raise
+
+
+# ---- one run at a time -------------------------------------------------------------------------------
+
+
+class ImportLock:
+    """One run at a time for a database: a lock that the kernel lets go when its holder dies.
+
+    The file holds the holder's pid, for people; a pid left behind by a dead one stops nobody.
+    """
+
+    name = "import.lock"
+
+    def __init__(self, folder: Path, on_wait: Callable[[str], None]) -> None:
+        self.path = folder / self.name
+        self.on_wait = on_wait
+
+    def __enter__(self) -> ImportLock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ImporterError(
+                f"{self.path} cannot be written: {error.strerror}",
+                "make the folder writable, or set CCUSAGE_DB_PATH or XDG_STATE_HOME to another",
+            ) from error
+        self.file = os.fdopen(descriptor, "r+")
+        deadline = time.monotonic() + LOCK_PATIENCE
+        told = False
+        while True:
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                self.file.seek(0)
+                holder = self.file.read().strip() or "unknown"
+                if time.monotonic() >= deadline:
+                    self.file.close()
+                    raise ImporterError(
+                        f"another run (pid {holder}) has held {self.path} for {LOCK_PATIENCE:g} s",
+                        f"look at it with `ps -p {holder}`, end it if it hangs, and run again",
+                        EXIT_LOCKED,
+                    ) from None
+                if not told:
+                    self.on_wait(f"waiting for another run (pid {holder}) to end")
+                    told = True
+                time.sleep(0.1)
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(f"{os.getpid()}\n")
+        self.file.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
 
 # ---- one import: plan, keep the reports safe, write, check, tell history -----------------------------
@@ -2590,6 +2689,10 @@ def human_number(value: float) -> str:
     return f"{value:.0f}"
 
 
+def human_bytes(value: float) -> str:
+    return human_number(value).replace("B", "G") + "B"
+
+
 def human_cost(value: float) -> str:
     return f"${value:,.2f}" if value >= 0 else f"-${-value:,.2f}"
 
@@ -2726,59 +2829,408 @@ def section_lines(sections: Iterable[Section]) -> Iterator[str]:
             yield f"{section.title}: {first.strip()}: {', '.join(cells)}"
 
 
+# ---- metrics -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class RunMetrics:
+    """What a run leaves for Prometheus. `outcome` is None where the import did not get that far."""
+
+    exit_code: int = EXIT_FAILED
+    seconds: float = 0.0
+    outcome: Outcome | None = None
+    spending: Sequence[Mapping[str, Any]] = ()
+
+
+LAST_SUCCESS = "ccusage_importer_last_success_timestamp_seconds"
+
+
+def render_metrics(config: Config, metrics: RunMetrics, now: float, last_success: float) -> str:
+    """The run in Prometheus' text exposition format. Every sample says whose it is: machine and user."""
+    families: list[tuple[str, str, list[tuple[dict[str, str], float]]]] = [
+        (LAST_SUCCESS, "When an import last stored every report, as Unix time; 0: never.", [({}, last_success)]),
+        ("ccusage_importer_last_run_timestamp_seconds", "When the last run ended, as Unix time.", [({}, now)]),
+        ("ccusage_importer_last_run_duration_seconds", "How long the last run took.", [({}, metrics.seconds)]),
+        ("ccusage_importer_last_run_exit_code", "Exit code of the last run.", [({}, metrics.exit_code)]),
+    ]
+    outcome = metrics.outcome
+    if outcome is not None:
+        rows = [
+            ({"table": REPORTS[name].table, "outcome": what}, float(len(getattr(plan, what))))
+            for name, plan in outcome.plans.items()
+            for what in ("new", "changed", "unchanged", "kept")
+        ]
+        failed = [({"report": name}, float(name in outcome.errors)) for name in REPORTS]
+        families.append(("ccusage_importer_last_run_rows", "Rows of the last run by what became of them.", rows))
+        families.append(("ccusage_importer_last_run_report_failed", "1 for a report that failed.", failed))
+    for name, column, periods, text in (
+        ("ccusage_cost_usd", "cost", ("today", "month"), "Cost in US dollars, today and this month."),
+        ("ccusage_tokens", "tokens", ("today", "month"), "Tokens, today and this month."),
+        ("ccusage_active_block_cost_usd", "cost", ("block",), "Cost of the active billing block in US dollars."),
+        ("ccusage_active_block_burn_rate_usd_per_hour", "burn_rate", ("block",), "US dollars an hour, active block."),
+    ):
+        samples = [
+            ({"source": row["source"], **({"period": row["period"]} if len(periods) > 1 else {})}, float(row[column]))
+            for row in metrics.spending
+            if row["period"] in periods
+        ]
+        if samples:
+            families.append((name, text, samples))
+    lines = []
+    for name, text, samples in families:
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
+        for labels, value in samples:
+            all_labels = {"machine": config.machine_name, "user": config.user_name, **labels}
+            told = ",".join(f'{label}="{prometheus_label(text)}"' for label, text in all_labels.items())
+            lines.append(f"{name}{{{told}}} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def prometheus_label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def write_metrics(path: Path, config: Config, metrics: RunMetrics) -> None:
+    """Write the file at once or not at all: the collector may read it at any time.
+
+    A run that fails keeps the time of the last success, so that an alert on its age works.
+    """
+    now = time.time()
+    last_success = now
+    if metrics.exit_code != EXIT_DONE:
+        last_success = 0.0
+        with contextlib.suppress(OSError, ValueError):
+            before = re.search(rf"^{LAST_SUCCESS}\{{.*\}} (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            last_success = float(before[1]) if before else 0.0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(render_metrics(config, metrics, now, last_success))
+        Path(file.name).chmod(0o644)  # node_exporter is another user
+        Path(file.name).replace(path)
+    except OSError as error:
+        log.warning("--metrics-file %s cannot be written: %s", path, error.strerror)
+
+
+# =====================================================================================================
+# Check: everything that an import needs, tested without importing
+# =====================================================================================================
+
+CRON_MARK = "ccusage-importer"
+AT_RISK_DAYS = 3  # a day that Claude Code deletes within so many days is at risk
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of --check. `required`: an import cannot do without."""
+
+    name: str
+    holds: bool
+    found: str
+    fix: str = ""
+    required: bool = True
+
+
+def check_everything(config: Config) -> Iterator[Finding]:
+    """Every finding as soon as it is made; nothing stops at the first miss."""
+    yield from check_environment(config, os.environ)
+    ccusage, fetched = None, None
+    groups = ProcessGroups()
+    try:
+        ccusage = find_ccusage(config, groups)
+        yield Finding("ccusage", True, f"{ccusage.version}, found by {ccusage.found}: {' '.join(ccusage.command)}")
+        major = major_of(ccusage.version)
+        yield Finding(
+            "ccusage's dialect",
+            major in SUPPORTED_MAJORS,
+            ccusage.dialect.value if major in SUPPORTED_MAJORS else f"unknown, taken for {ccusage.dialect.value}",
+            f"set CCUSAGE_VERSION={DEFAULT_CCUSAGE_VERSION}",
+            required=False,
+        )
+    except ImporterError as error:
+        yield Finding("ccusage", False, error.what, error.fix)
+    yield check_node(groups)
+
+    store: Store | None = None
+    last: LastImport | None = None
+    with contextlib.ExitStack() as stack:
+        waited: list[str] = []
+        try:
+            if config.lock_path.exists():
+                stack.enter_context(ImportLock(config.lock_path, waited.append))
+            yield Finding("lock", True, waited[0] if waited else f"free ({config.lock_path / ImportLock.name})")
+            store = open_store(config) if not config.embedded or has_embedded_data(config) else None
+        except ImporterError as error:
+            yield Finding("ClickHouse", False, error.what, error.fix)
+        else:
+            if store is not None:
+                stack.callback(store.close)
+            yield from check_database(config, store)
+            with contextlib.suppress(ImporterError):
+                last = store.read_last_import() if store and store.has_schema() else None
+        if ccusage is not None:
+            zone = config.timezone or (last.timezone if last else machine_timezone(os.environ))
+            fetched = fetch_reports(config, ccusage, zone, groups)
+            yield from check_reports(fetched)
+            yield from check_logs(config, fetched, store if last else None)
+        yield from check_settings(config, last)
+        yield from check_cron(last, time.time())
+
+
+def check_environment(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Every variable's value (of a secret: that it is set), and what follows from them."""
+    for name in VARIABLES:
+        value = environment.get(name)
+        secret = name in ("CH_PASSWORD", "PROJECT_HASH_KEY")
+        yield Finding(name, True, "unset" if not value else "set" if secret else value, required=False)
+    yield Finding("machine and user", True, f"{config.machine_name}, {config.user_name}")
+    privacy = {"plain": "project names are stored as they are", "sha256": "project names are hashed, without a key"}
+    fingerprint = Privacy(config.hash_projects, config.project_hash_key).fingerprint
+    yield Finding("privacy", True, privacy.get(fingerprint, "project names are hashed with PROJECT_HASH_KEY"))
+
+
+def check_settings(config: Config, last: LastImport | None) -> Iterator[Finding]:
+    """Whether zone and privacy are those of the first import: else the next one will be refused."""
+    here = machine_timezone(os.environ)
+    if last is None:
+        yield Finding("time zone", True, f"{config.timezone or here} (will be fixed by the first import)")
+        return
+    fine = config.timezone in (None, last.timezone)
+    found = f"{last.timezone}, fixed by the first import" + (
+        f"; the machine is in {here}" if here != last.timezone else ""
+    )
+    yield Finding("time zone", fine, found, f"unset CCUSAGE_TIMEZONE or set it to {last.timezone}")
+    same = last.privacy == Privacy(config.hash_projects, config.project_hash_key).fingerprint
+    yield Finding(
+        "privacy as at the first import",
+        same,
+        "the same" if same else "another: the next import will be refused",
+        "set HASH_PROJECT_NAMES and PROJECT_HASH_KEY as they were",
+    )
+
+
+def check_node(groups: ProcessGroups) -> Finding:
+    node = shutil.which("node")
+    fix = "install Node 20 or newer"
+    if node is None:
+        return Finding("Node", False, "not on PATH (bunx and native programs do without)", fix, required=False)
+    try:
+        code, stdout, _ = groups.run([node, "--version"], 30)
+    except (OSError, subprocess.TimeoutExpired):
+        return Finding("Node", False, f"{node} does not start", fix, required=False)
+    version = stdout.decode("utf-8", "replace").strip()
+    recent = code == 0 and int(re.sub(r"\D*(\d+).*", r"\1", version) or 0) >= 20
+    return Finding("Node", recent, f"{version} ({node})", fix, required=False)
+
+
+def check_reports(fetched: FetchedReports) -> Iterator[Finding]:
+    records, errors = reshape_reports(fetched, Privacy())
+    for report in REPORTS.values():
+        seconds = sum(fetched.seconds.get(command.name, 0.0) for command in report.commands[fetched.dialect])
+        error = errors.get(report.name)
+        if error is None:
+            yield Finding(f"report {report.name}", True, f"{len(records[report.name]):,} records in {seconds:.2f} s")
+        else:
+            yield Finding(f"report {report.name}", False, error.what, error.fix)
+
+
+def cleanup_days(environment: Mapping[str, str]) -> tuple[int, str]:
+    """After how many days Claude Code deletes its logs, and where that is said."""
+    for folder in claude_folders(environment):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            days = json.loads((folder / "settings.json").read_text(encoding="utf-8")).get("cleanupPeriodDays")
+            if days is not None:
+                return int(days), str(folder / "settings.json")
+    return LOG_RETENTION_DAYS, "Claude Code's default"
+
+
+def check_logs(config: Config, fetched: FetchedReports, store: Store | None) -> Iterator[Finding]:
+    """Where the logs are, what Claude Code will delete soon, and what only the database still has."""
+    folders = [folder / "projects" for folder in claude_folders(os.environ)]
+    there = [str(folder) for folder in folders if folder.is_dir()]
+    yield Finding(
+        "logs of Claude Code",
+        bool(there),
+        " and ".join(there) or "none in " + " or ".join(map(str, folders)),
+        "set CLAUDE_CONFIG_DIR if they are elsewhere",
+        required=False,
+    )
+    records, errors = reshape_reports(fetched, Privacy())
+    if "daily" in errors:
+        return
+    days = {record.key: record for record in records["daily"]}
+    period, said_by = cleanup_days(os.environ)
+    mine = sorted(day for source, day in days if source == "claude")
+    span = f"{len(mine)} days from {mine[0]} to {mine[-1]}" if mine else "no day"
+    yield Finding("days in the logs", True, f"{span}; deleted after {period} days ({said_by})", required=False)
+    stored: dict[Key, int] = {}
+    if store is not None:
+        rows = store.query(
+            f"SELECT source, toString(date), total_tokens FROM {REPORTS['daily'].table} FINAL WHERE {OWNED}"
+        )
+        stored = {(source, day): tokens for source, day, tokens in rows}
+    today = datetime.now(zoneinfo.ZoneInfo(fetched.timezone)).date()
+    soon = str(today - timedelta(days=max(period - AT_RISK_DAYS, 0)))
+    at_risk = [day for day in mine if day <= soon and stored.get(("claude", day), -1) < days["claude", day].usage.total]
+    yield Finding(
+        "days at risk",
+        not at_risk,
+        f"{len(at_risk)} days are not stored and will be deleted soon: {', '.join(at_risk[:5])}" if at_risk else "none",
+        "run an import now, and hourly from then on: setup_cronjob.sh",
+        required=False,
+    )
+    gone = len(stored.keys() - days.keys())
+    yield Finding("days that only the database has", True, f"{gone:,}", required=False)
+
+
+def expected_columns() -> dict[tuple[str, str], str]:
+    """Column types by table and column, as the schema file says."""
+    columns: dict[tuple[str, str], str] = {}
+    for statement in split_statements(sql_file("ccusage_clickhouse_schema.sql")):
+        table = re.search(r"CREATE TABLE IF NOT EXISTS (\w+)", statement)
+        for column in re.finditer(r"^    `?(\w+)`? +(\S.*?) +COMMENT ", statement, re.MULTILINE) if table else ():
+            assert table is not None
+            columns[table[1], column[1]] = column[2]
+    return columns
+
+
+def check_database(config: Config, store: Store | None) -> Iterator[Finding]:
+    """Connection, version, tables and columns, a write and a delete, and how fast it answers."""
+    if config.embedded:
+        folder = config.db_path
+        while not folder.exists():
+            folder = folder.parent
+        size = sum(path.stat().st_size for path in config.db_path.rglob("*") if path.is_file())
+        free = shutil.disk_usage(folder).free
+        room = f"{human_bytes(size)} used, {human_bytes(free)} free"
+        yield Finding("embedded folder", os.access(folder, os.W_OK), f"{config.db_path}: {room}", "set CCUSAGE_DB_PATH")
+        yield Finding("room on its disk", free > 100_000_000, human_bytes(free), "make room", required=False)
+    if store is None:
+        yield Finding("database", True, "not there yet; the first import makes it")
+        return
+    yield Finding("ClickHouse", True, f"{store.client.server_version} at {config.target} (25.8 or newer)")
+    try:
+        if not store.has_schema():
+            names = {table for table, _ in store.column_types}
+            found = "some tables are missing" if names else "not there yet"
+            yield Finding("database", True, f"{config.database}: {found}; the next import makes them")
+            return
+        yield Finding("database", True, config.database)
+        wrong = [
+            f"{table}.{column} is {store.column_types.get((table, column), 'missing')}, not {wanted}"
+            for (table, column), wanted in expected_columns().items()
+            if store.column_types.get((table, column)) != wanted
+        ]
+        tables = len({table for table, _ in expected_columns()})
+        yield Finding(
+            "tables and columns",
+            not wrong,
+            "; ".join(wrong[:3]) or f"{tables} tables as in the schema file",
+            "they were changed by hand: give them back the types of ccusage_clickhouse_schema.sql",
+        )
+        yield check_writing(store)
+        times = []
+        for _ in range(3):
+            started = time.monotonic()
+            store.query("SELECT 1")
+            times.append(time.monotonic() - started)
+        milliseconds = sorted(times)[1] * 1000
+        grade = "excellent" if milliseconds < 100 else "good" if milliseconds <= 500 else "slow"
+        yield Finding(
+            "response time", grade != "slow", f"{milliseconds:.0f} ms ({grade})", "look at the network", False
+        )
+    except ImporterError as error:
+        yield Finding("database", False, error.what, error.fix)
+
+
+def check_writing(store: Store) -> Finding:
+    """Insert a row and delete it again, in a table of its own that is dropped afterwards."""
+    table = f"ccusage_check_{uuid.uuid4().hex}"
+    settings = "enable_block_number_column = 1, enable_block_offset_column = 1"
+    name = "a write and a delete"
+    try:
+        store.command(f"CREATE TABLE {table} (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS {settings}")
+    except ImporterError as error:
+        return Finding(name, False, f"cannot be tried: {error.what}", "needed for this check alone", required=False)
+    try:
+        store.command(f"INSERT INTO {table} SELECT 1")
+        store.command(f"DELETE FROM {table} WHERE x = 1", settings=DELETE_SETTINGS)
+        left = store.query(f"SELECT count() FROM {table}")[0][0]
+        return Finding(
+            name, left == 0, "both work" if left == 0 else "a deleted row is still there", "update the server"
+        )
+    except ImporterError as error:
+        return Finding(name, False, error.what, error.fix)
+    finally:
+        with contextlib.suppress(ImporterError):
+            store.command(f"DROP TABLE IF EXISTS {table}")
+
+
+def cron_times(schedule: str, now: datetime) -> list[datetime]:
+    """The last three times, latest first, at which a crontab schedule has fired within 8 days; [] if it is odd."""
+    limits = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+    fields: list[set[int]] = []
+    for text, (low, high) in zip(schedule.split(), limits, strict=True):
+        allowed: set[int] = set()
+        for part in text.split(","):
+            match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", part)
+            if match is None:
+                return []
+            first = int(match[1]) if match[1] else low
+            last = int(match[2]) if match[2] else high if match[3] or not match[1] else first
+            allowed.update(range(first, last + 1, int(match[3] or 1)))
+        fields.append(allowed)
+    minutes, hours, days, months, weekdays = fields
+    moment = now.replace(second=0, microsecond=0)
+    fired: list[datetime] = []
+    for _ in range(8 * 24 * 60):
+        if (
+            moment.minute in minutes
+            and moment.hour in hours
+            and moment.day in days
+            and moment.month in months
+            and (moment.isoweekday() in weekdays or (moment.isoweekday() == 7 and 0 in weekdays))
+        ):
+            fired.append(moment)
+            if len(fired) == 3:
+                break
+        moment -= timedelta(minutes=1)
+    return fired
+
+
+def check_cron(last: LastImport | None, now: float) -> Iterator[Finding]:
+    """The cron job, if there is one, and whether imports come as often as it says."""
+    install = "install it with ./setup_cronjob.sh"
+    crontab = shutil.which("crontab")
+    if crontab is None:
+        yield Finding("cron job", False, "no crontab program here", "./setup_cronjob.sh tells other ways", False)
+    else:
+        result = subprocess.run([crontab, "-l"], capture_output=True, text=True, errors="replace", check=False)
+        lines = [line for line in result.stdout.splitlines() if CRON_MARK in line and not line.lstrip().startswith("#")]
+        match = re.match(r"\s*((?:\S+\s+){5})\S", lines[0]) if lines else None
+        if match is None:
+            yield Finding("cron job", False, "none", install, required=False)
+        else:
+            schedule = " ".join(match[1].split())
+            yield Finding("cron job", True, schedule, required=False)
+            fired = cron_times(schedule, datetime.fromtimestamp(now))
+            period = (fired[0] - fired[1]).total_seconds() if len(fired) > 1 else 0.0
+            if period and last is not None:
+                age = now - last.finished
+                yield Finding(
+                    "imports keep up",
+                    age <= 2 * period,
+                    f"the last one was {human_age(age)} ago, the job runs every {human_age(period)}",
+                    "look at the log: import.log in $XDG_STATE_HOME/ccusage-importer",
+                    required=False,
+                )
+    found = f"{human_age(now - last.finished)} ago" if last else "never"
+    yield Finding("last import", last is not None, found, "run uv run ccusage_importer.py", required=False)
+
+
 # =====================================================================================================
 # Command line: flags, lock, logging, exit code
 # =====================================================================================================
-
-
-class ImportLock:
-    """One run at a time for a database: a lock that the kernel lets go when its holder dies.
-
-    The file holds the holder's pid, for people; a pid left behind by a dead one stops nobody.
-    """
-
-    def __init__(self, folder: Path, on_wait: Callable[[str], None]) -> None:
-        self.path = folder / "import.lock"
-        self.on_wait = on_wait
-
-    def __enter__(self) -> ImportLock:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ImporterError(
-                f"{self.path} cannot be written: {error.strerror}",
-                "make the folder writable, or set CCUSAGE_DB_PATH or XDG_STATE_HOME to another",
-            ) from error
-        self.file = os.fdopen(descriptor, "r+")
-        deadline = time.monotonic() + LOCK_PATIENCE
-        told = False
-        while True:
-            try:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                self.file.seek(0)
-                holder = self.file.read().strip() or "unknown"
-                if time.monotonic() >= deadline:
-                    self.file.close()
-                    raise ImporterError(
-                        f"another run (pid {holder}) has held {self.path} for {LOCK_PATIENCE:g} s",
-                        f"look at it with `ps -p {holder}`, end it if it hangs, and run again",
-                        EXIT_LOCKED,
-                    ) from None
-                if not told:
-                    self.on_wait(f"waiting for another run (pid {holder}) to end")
-                    told = True
-                time.sleep(0.1)
-        self.file.seek(0)
-        self.file.truncate()
-        self.file.write(f"{os.getpid()}\n")
-        self.file.flush()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -2794,6 +3246,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="fetch and plan; print what would change; write nothing")
+    what.add_argument(
+        "--check", action="store_true", help="test ccusage, ClickHouse and the environment; import nothing"
+    )
     what.add_argument("--stats", action="store_true", help="print statistics; import nothing")
     parser.add_argument("--no-hash-projects", action="store_true", help="store project names as they are")
     parser.add_argument(
@@ -2802,6 +3257,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--machine-name", metavar="NAME", help="whose rows these are (default: the host name)")
     parser.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
     parser.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="of --check (default: table)")
+    parser.add_argument("--log-file", metavar="FILE", type=Path, help="write a log, too: 5 files of 1 MB, 0600")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the log (default: text)")
+    parser.add_argument("--metrics-file", metavar="FILE", type=Path, help="write metrics in Prometheus' text format")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
     parser.add_argument("--verbose", action="store_true", help="print every command and statement, and stack traces")
     parser.add_argument("--version", action="version", version=f"ccusage-importer {__version__}")
@@ -2809,12 +3268,37 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 TIME_LAYOUT = "%Y-%m-%dT%H:%M:%S%z"
+LOG_FILES, LOG_BYTES = 5, 1_000_000
+# What --log-format json tells besides time, level and message: given with a line as `extra`.
+LOG_FIELDS = ("import_id", "machine", "user", "report", "rows", "seconds", "status")
+FILE_ONLY = {"file_only": True}  # for the log file; the screen shows it in another way
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: getattr(record, name) for name in LOG_FIELDS if hasattr(record, name)}
+        line = {"time": self.formatTime(record, TIME_LAYOUT), "level": record.levelname, "message": record.getMessage()}
+        return json.dumps(line | fields, ensure_ascii=False)
+
+
+class PrivateLogFile(logging.handlers.RotatingFileHandler):
+    """A log file that is rotated, and readable by its owner alone."""
+
+    def _open(self) -> Any:
+        return open(  # the handler closes it
+            self.baseFilename, self.mode, encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)
+        )
 
 
 class Screen:
-    """Where a run speaks: a terminal gets tables and progress, anything else timestamped lines."""
+    """Where a run speaks: a terminal gets tables and progress, anything else timestamped lines.
 
-    def __init__(self, quiet: bool, verbose: bool) -> None:
+    With `log_file` everything is also written there, whatever `quiet` says.
+    """
+
+    def __init__(self, quiet: bool, verbose: bool, log_file: Path | None = None, log_format: str = "text") -> None:
         self.quiet = quiet
         self.on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         # the driver tells of each failed attempt on its own; what matters of it is in our errors
@@ -2822,17 +3306,30 @@ class Screen:
             logging.getLogger(library).setLevel(logging.CRITICAL)
         for handler in list(log.handlers):
             log.removeHandler(handler)
+            handler.close()
         log.propagate = False
-        log.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
-        layout = "%(message)s" if self.on_terminal else "%(asctime)s %(levelname)s %(message)s"
-        warnings = logging.StreamHandler(sys.stderr)
-        warnings.setFormatter(logging.Formatter("warning: %(message)s" if self.on_terminal else layout, TIME_LAYOUT))
+        log.setLevel(logging.DEBUG if verbose else logging.INFO)
+        lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", TIME_LAYOUT)
+        formatter = JsonLines() if log_format == "json" else lines
+        warnings: logging.Handler = logging.StreamHandler(sys.stderr)
+        warnings.setFormatter(logging.Formatter("warning: %(message)s") if self.on_terminal else formatter)
         warnings.setLevel(logging.WARNING)
-        notes = logging.StreamHandler(sys.stdout)
-        notes.setFormatter(logging.Formatter(layout, TIME_LAYOUT))
+        notes: logging.Handler = logging.StreamHandler(sys.stdout)
+        notes.setFormatter(logging.Formatter("%(message)s") if self.on_terminal else formatter)
         notes.addFilter(lambda record: record.levelno < logging.WARNING)
-        log.addHandler(warnings)
-        log.addHandler(notes)
+        for handler in [warnings] if quiet and not verbose else [warnings, notes]:
+            handler.addFilter(lambda record: not hasattr(record, "file_only"))
+            log.addHandler(handler)
+        if log_file is not None:
+            try:
+                log_file.parent.mkdir(parents=True, exist_ok=True)
+                file = PrivateLogFile(log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1)
+            except OSError as error:
+                raise configuration_error(
+                    "--log-file", str(log_file), f"a file to write to ({error.strerror})"
+                ) from error
+            file.setFormatter(formatter)
+            log.addHandler(file)
 
     def show(self, sections: Sequence[Section]) -> None:
         if self.quiet:
@@ -2851,7 +3348,8 @@ class Screen:
 
         def told(name: str, seconds: float, error: ImporterError | None) -> None:
             if error is None:
-                log.log(logging.DEBUG if self.on_terminal else logging.INFO, "fetched %s in %.2f s", name, seconds)
+                on_screen = FILE_ONLY if self.on_terminal else {}
+                log.info("fetched %s in %.2f s", name, seconds, extra={"report": name, "seconds": seconds, **on_screen})
 
         if self.quiet or not self.on_terminal:
             yield told
@@ -2875,33 +3373,6 @@ class Screen:
             yield done
 
 
-def where_logs_are(environment: Mapping[str, str]) -> str:
-    """The folders in which ccusage has looked, for someone whose usage was not found."""
-    home = Path.home()
-    configured = environment.get("CLAUDE_CONFIG_DIR")
-    if configured:
-        return f"{configured} (CLAUDE_CONFIG_DIR)"
-    config_home = environment.get("XDG_CONFIG_HOME") or str(home / ".config")
-    return f"{home / '.claude' / 'projects'} and {Path(config_home) / 'claude' / 'projects'}"
-
-
-def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, LastImport | None]:
-    """The store with its schema and the last import; no store where there is none and none is to be made."""
-    if config.embedded and not make_schema and not (config.db_path / "metadata").exists():
-        return None, None
-    store = open_store(config)
-    try:
-        if not store.has_schema():
-            if not make_schema:
-                store.close()
-                return None, None
-            store.apply_schema()
-        return store, store.read_last_import()
-    except BaseException:
-        store.close()
-        raise
-
-
 def fetch_or_load(config: Config, options: argparse.Namespace, zone: str, screen: Screen) -> FetchedReports:
     if options.from_json is not None:
         return load_reports(options.from_json)
@@ -2918,6 +3389,24 @@ def fetch_or_load(config: Config, options: argparse.Namespace, zone: str, screen
 
 
 def run_import(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """One import, with its metrics written whether it succeeds or not."""
+    began = time.monotonic()
+    metrics = RunMetrics()
+    try:
+        code = fetch_and_store(config, options, screen, metrics)
+    except ImporterError as error:
+        metrics.exit_code = error.exit_code
+        raise
+    else:
+        metrics.exit_code = code
+        return code
+    finally:
+        if options.metrics_file is not None and not options.dry_run:
+            metrics.seconds = time.monotonic() - began
+            write_metrics(options.metrics_file, config, metrics)
+
+
+def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen, metrics: RunMetrics) -> int:
     """Fetch and store while the database opens; with --dry-run, print the plan instead."""
     clock = time.monotonic()
     if options.from_json is not None:
@@ -2955,6 +3444,10 @@ def run_import(config: Config, options: argparse.Namespace, screen: Screen) -> i
                     error.fix += f". The fetched reports are kept in {folder}; the next import stores them"
             raise
         tell_outcome(outcome, screen)
+        log_outcome(outcome, config)
+        metrics.outcome = outcome
+        if options.metrics_file is not None:
+            metrics.spending = store.read_spending(datetime.now(zoneinfo.ZoneInfo(fetched.timezone)).date())
         if not screen.quiet:
             now = time.time()
             statistics = fetch_statistics(store)
@@ -2978,11 +3471,10 @@ def show_plan(
 
 
 def tell_outcome(outcome: Outcome, screen: Screen) -> None:
-    """Warnings and notes. With --quiet a warning that the last import gave, too, is not given again."""
+    """Warnings and notes. With --quiet a warning that the last import gave, too, is for the log file alone."""
     known = outcome.last.statistics.get("warnings", []) if outcome.last and screen.quiet else []
     for warning in outcome.warnings:
-        if warning not in known:
-            log.warning("%s", one_line(warning))
+        log.warning("%s", one_line(warning), extra=FILE_ONLY if warning in known else {})
     today = datetime.now(timezone.utc).date()
     for note in kept_notes(outcome.plans, outcome.fetched.ccusage_version, outcome.last, today):
         log.info("%s", one_line(note))
@@ -2990,8 +3482,20 @@ def tell_outcome(outcome: Outcome, screen: Screen) -> None:
         log.info(
             "no usage found in %s, nor of another agent; if your logs are elsewhere, set CLAUDE_CONFIG_DIR "
             "(CODEX_HOME, ... for the others). Nothing was changed",
-            where_logs_are(os.environ),
+            " and ".join(str(folder / "projects") for folder in reversed(claude_folders(os.environ))),
         )
+
+
+def log_outcome(outcome: Outcome, config: Config) -> None:
+    """The import's figures for the log file."""
+    whose = {"import_id": outcome.import_id, "machine": config.machine_name, "user": config.user_name}
+    for name, plan in outcome.plans.items():
+        counts = {"new": len(plan.new), "changed": len(plan.changed), "unchanged": len(plan.unchanged)}
+        counts["kept"] = len(plan.kept)
+        told = ", ".join(f"{count} {what}" for what, count in counts.items())
+        log.info("%s: %s", name, told, extra={**whose, "report": name, "rows": counts, **FILE_ONLY})
+    done = {**whose, "status": outcome.status, "seconds": round(outcome.duration, 3), **FILE_ONLY}
+    log.info("import %s in %.1f s", outcome.status, outcome.duration, extra=done)
 
 
 def report_errors(outcome: Outcome) -> int:
@@ -3014,10 +3518,38 @@ def run_stats(config: Config, screen: Screen) -> int:
     return EXIT_DONE
 
 
+def run_check(config: Config, screen: Screen, output_format: str) -> int:
+    """Print what --check found; exit code 0 only when every required check holds."""
+    findings = []
+    for finding in check_everything(config):
+        findings.append(finding)
+        if output_format == "table" and not (screen.quiet and finding.holds):
+            print_finding(finding, screen.on_terminal)
+    good = all(finding.holds or not finding.required for finding in findings)
+    if output_format == "json":
+        checks = [dataclasses.asdict(finding) for finding in findings]
+        print(json.dumps({"ok": good, "version": __version__, "checks": checks}, indent=2, ensure_ascii=False))
+    elif not screen.quiet:
+        missed = sum(not finding.holds for finding in findings if finding.required)
+        print("everything that an import needs is there" if good else f"{missed} required checks failed")
+    return EXIT_DONE if good else EXIT_FAILED
+
+
+def print_finding(finding: Finding, coloured: bool) -> None:
+    word = "ok" if finding.holds else "MISSING" if finding.required else "note"
+    if coloured and "NO_COLOR" not in os.environ:
+        colour = {"ok": 32, "MISSING": 31, "note": 33}[word]
+        word = f"\x1b[{colour}m{word}\x1b[0m" + " " * (7 - len(word))
+    print(f"{word:<7} {finding.name}: {one_line(finding.found)}")
+    if finding.fix and not finding.holds:
+        print(f"        fix: {one_line(finding.fix)}")
+
+
 def print_error(error: ImporterError) -> None:
-    print(f"error: {one_line(error.what)}", file=sys.stderr)
-    if error.fix:
-        print(f"fix: {one_line(error.fix)}", file=sys.stderr)
+    for label, text in (("error", error.what), ("fix", error.fix)):
+        if text:
+            print(f"{label}: {one_line(text)}", file=sys.stderr)
+            log.error("%s: %s", label, one_line(text), extra=FILE_ONLY)
 
 
 def interrupt(*_: object) -> None:
@@ -3030,8 +3562,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, interrupt)
     config: Config | None = None
     try:
-        screen = Screen(options.quiet, options.verbose)
+        quiet = options.quiet or options.format != "table"  # a program reads it: no notes among the answer
+        screen = Screen(quiet, options.verbose, options.log_file, options.log_format)
         config = read_config(os.environ, options)
+        if options.check:
+            return run_check(config, screen, options.format)
         return run_stats(config, screen) if options.stats else run_import(config, options, screen)
     except ImporterError as error:
         if options.verbose:

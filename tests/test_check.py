@@ -1,0 +1,255 @@
+"""--check, logs and metrics: what tells its user how an unattended job is doing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Machine, Server
+from prometheus_client.parser import text_string_to_metric_families
+from sample_logs import write_logs
+
+import ccusage_importer as ci
+
+
+def check(machine: Machine, code: int, **settings: str) -> dict[str, dict[str, Any]]:
+    """The findings of --check by name."""
+    result = machine.run("--check", "--format", "json", **settings)
+    assert result.returncode == code, result.stdout + result.stderr
+    told = json.loads(result.stdout)
+    assert told["ok"] is (code == 0)
+    return {finding["name"]: finding for finding in told["checks"]}
+
+
+def test_everything_is_there(machine: Machine) -> None:
+    before = check(machine, 0)
+    assert before["database"]["found"] == "not there yet; the first import makes it"
+    assert before["last import"]["found"] == "never"
+    assert not machine.db_path.exists()
+    machine.imported("--quiet")
+    history = machine.rows("ccusage_import_history")
+    found = check(machine, 0)
+    assert found["ccusage"]["found"].startswith("20.0.24, found by CCUSAGE_BIN")
+    for report in ci.REPORTS:
+        assert " records in " in found[f"report {report}"]["found"]
+    assert found["tables and columns"]["found"] == "8 tables as in the schema file"
+    assert found["a write and a delete"]["found"] == "both work"
+    assert "(excellent)" in found["response time"]["found"]
+    assert found["days at risk"]["holds"]
+    assert found["time zone"]["found"] == "UTC, fixed by the first import"
+    assert machine.rows("ccusage_import_history") == history  # it imports nothing
+    assert machine.query("SELECT count() FROM system.tables WHERE name LIKE 'ccusage_check%'") == [(0,)]
+
+
+def test_for_people_a_line_each_and_for_a_miss_the_fix(machine: Machine) -> None:
+    result = machine.run("--check", CCUSAGE_BIN=str(machine.home / "broken"))
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    miss = next(number for number, line in enumerate(lines) if line.startswith("MISSING ccusage: CCUSAGE_BIN"))
+    assert lines[miss + 1].startswith("        fix: set CCUSAGE_BIN")
+    assert any(line.startswith("ok      lock: free") for line in lines)  # it went on after the miss
+    assert lines[-1] == "1 required checks failed"
+    assert "\x1b" not in result.stdout
+
+
+def test_days_at_risk_and_days_that_only_the_database_has(machine: Machine) -> None:
+    machine.imported("--quiet")
+    machine.delete_logs_before(days=40)
+    assert int(check(machine, 0)["days that only the database has"]["found"]) > 2
+
+    write_logs(machine.home, days=29, sessions_per_day=2, messages=30, seed=5, codex=False)  # new logs of old days
+    (machine.home / ".claude" / "settings.json").write_text('{"cleanupPeriodDays": 20}')
+    found = check(machine, 0)
+    assert "deleted after 20 days" in found["days in the logs"]["found"]
+    assert not found["days at risk"]["holds"]
+    assert "will be deleted soon" in found["days at risk"]["found"]
+    machine.imported("--quiet")
+    assert check(machine, 0)["days at risk"]["holds"]
+
+
+def test_a_setting_that_the_next_import_will_refuse(machine: Machine) -> None:
+    machine.imported("--quiet")
+    found = check(machine, 1, CCUSAGE_TIMEZONE="Asia/Tokyo", PROJECT_HASH_KEY="s3cret")
+    assert not found["time zone"]["holds"]
+    assert not found["privacy as at the first import"]["holds"]
+    assert found["PROJECT_HASH_KEY"]["found"] == "set"
+    assert "s3cret" not in json.dumps(found)
+
+
+def test_a_table_that_was_changed_by_hand(machine: Machine) -> None:
+    machine.imported("--quiet")
+    machine.query("SELECT 1")  # the database is closed again after each query
+    import clickhouse_connect
+
+    client = clickhouse_connect.get_client(interface="chdb", path=str(machine.db_path), database="ccusage")
+    client.command("ALTER TABLE ccusage_usage_daily MODIFY COLUMN models_count UInt32")
+    client.close()
+    found = check(machine, 1)
+    assert found["tables and columns"]["found"] == "ccusage_usage_daily.models_count is UInt32, not UInt16"
+
+
+def test_a_server(machine: Machine, server: Server) -> None:
+    machine.server = server
+    assert "not there yet" in check(machine, 0)["database"]["found"]
+    machine.imported("--quiet")
+    found = check(machine, 0)
+    assert f"at http://127.0.0.1:{server.port}" in found["ClickHouse"]["found"]
+    assert found["a write and a delete"]["holds"]
+    server.stop()
+    found = check(machine, 1)
+    assert not found["ClickHouse"]["holds"]
+    assert "CH_HOST" in found["ClickHouse"]["fix"]
+    assert found["report daily"]["holds"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fired"),
+    [
+        ("7 * * * *", ["12:07", "11:07", "10:07"]),
+        ("*/30 * * * *", ["12:00", "11:30", "11:00"]),
+        ("0 3,15 * * *", ["03:00", "15:00", "03:00"]),
+        ("5-10/5 8 * * 5", ["08:10", "08:05", "08:10"]),
+        ("@hourly x y z w", []),
+    ],
+)
+def test_when_a_schedule_fires(schedule: str, fired: list[str]) -> None:
+    now = datetime(2026, 11, 20, 12, 20)  # a Friday
+    assert [f"{moment:%H:%M}" for moment in ci.cron_times(schedule, now)] == fired
+
+
+def test_imports_that_do_not_keep_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    crontab = tmp_path / "crontab"
+    crontab.write_text("#!/bin/sh\necho '# ccusage-importer'\necho '7 * * * * /x/ccusage-importer/run'\n")
+    crontab.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    now = time.time()
+    for age, holds in ((1.9, True), (2.5, False)):
+        last = ci.LastImport(int(now - age * 3600), "UTC", "sha256", "20.0.24", {})
+        found = {finding.name: finding for finding in ci.check_cron(last, now)}
+        assert found["cron job"].found == "7 * * * *"
+        assert found["imports keep up"].holds is holds
+
+
+# ---- logs ---------------------------------------------------------------------------------------------
+
+
+def test_a_log_file_has_everything_also_with_quiet(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "logs" / "import.log"
+    machine.imported("--quiet", "--log-file", str(file))
+    text = file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    for said in ("ccusage 20.0.24", "fetched daily in", "daily: ", "import completed in"):
+        assert said in text, text
+    assert all(line[:4].isdigit() for line in text.splitlines())
+    machine.run("--quiet", "--log-file", str(file), CCUSAGE_BIN="/nowhere")
+    assert "ERROR error: CCUSAGE_BIN" in file.read_text()
+
+
+def test_json_logs_are_an_object_a_line(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "import.log"
+    machine.imported("--quiet", "--log-file", str(file), "--log-format", "json", "--machine-name", "laptop")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all({"time", "level", "message"} <= line.keys() for line in lines)
+    daily = next(line for line in lines if line.get("report") == "daily" and "rows" in line)
+    assert daily["machine"] == "laptop"
+    assert daily["rows"]["new"] > 0
+    assert daily["import_id"] == machine.query("SELECT import_id FROM ccusage_import_history")[0][0]
+    assert any(line.get("report") == "daily" and line.get("seconds", 0) > 0 for line in lines)
+    assert lines[-1]["status"] == "completed"
+
+
+def test_logs_are_rotated_and_stay_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ci, "LOG_BYTES", 2000)
+    ci.Screen(quiet=True, verbose=False, log_file=tmp_path / "import.log")
+    for number in range(300):
+        ci.log.info("line %d", number)
+    ci.Screen(quiet=True, verbose=False)
+    logging.shutdown()
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["import.log", *(f"import.log.{number}" for number in range(1, 5))]
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
+
+
+def test_a_log_file_that_cannot_be_written(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = machine.run("--log-file", str(tmp_path / "file" / "import.log"))
+    assert result.returncode == 2
+    assert "error: --log-file: " in result.stderr
+
+
+# ---- metrics ------------------------------------------------------------------------------------------
+
+
+def metrics(file: Path) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Samples by family, through the Prometheus project's own parser."""
+    return {
+        family.name: [(sample.labels, sample.value) for sample in family.samples]
+        for family in text_string_to_metric_families(file.read_text(encoding="utf-8"))
+    }
+
+
+def test_metrics_of_an_import(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "ccusage.prom"
+    machine.imported("--quiet", "--metrics-file", str(file), "--machine-name", 'lap"top\\', CCUSAGE_USER="ada")
+    told = metrics(file)
+    assert list(tmp_path.glob("*.prom")) == [file]
+    whose = {"machine": 'lap"top\\', "user": "ada"}
+    assert all(whose.items() <= labels.items() for samples in told.values() for labels, _ in samples)
+    assert told["ccusage_importer_last_run_exit_code"][0][1] == 0
+    assert abs(told["ccusage_importer_last_success_timestamp_seconds"][0][1] - time.time()) < 60
+    assert 0 < told["ccusage_importer_last_run_duration_seconds"][0][1] < 60
+    rows = {(x["table"], x["outcome"]): value for x, value in told["ccusage_importer_last_run_rows"]}
+    assert rows["ccusage_usage_daily", "new"] == machine.query("SELECT count() FROM ccusage_usage_daily FINAL")[0][0]
+    today = datetime.now(timezone.utc).date()
+    cost = {(x["source"], x["period"]): value for x, value in told["ccusage_cost_usd"]}
+    for source, period, since in (("claude", "month", today.replace(day=1)), ("claude", "today", today)):
+        said = [d for d in machine.ccusage("claude", "daily")["daily"] if str(since) <= d["date"] <= str(today)]
+        assert cost.get((source, period), 0) == pytest.approx(sum(d["totalCost"] for d in said), abs=1e-6)
+    assert told["ccusage_active_block_burn_rate_usd_per_hour"][0][1] > 0
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failed_run_keeps_the_time_of_the_last_success(machine: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "ccusage.prom"
+    machine.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN="/nowhere")
+    assert metrics(file)[ci.LAST_SUCCESS][0][1] == 0
+    machine.imported("--quiet", "--metrics-file", str(file))
+    success = metrics(file)[ci.LAST_SUCCESS]
+    machine.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN="/nowhere")
+    told = metrics(file)
+    assert told[ci.LAST_SUCCESS] == success
+    assert told["ccusage_importer_last_run_exit_code"][0][1] == 2
+
+
+def test_metrics_of_a_partial_import(machine: Machine, tmp_path: Path) -> None:
+    real = machine.environment()["CCUSAGE_BIN"]
+    broken = tmp_path / "broken"
+    broken.write_text(f'#!/bin/sh\n[ "$1" = blocks ] && exit 7\nexec {real} "$@"\n')
+    broken.chmod(0o755)
+    file = tmp_path / "ccusage.prom"
+    assert machine.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN=str(broken)).returncode == 3
+    failed = {labels["report"]: value for labels, value in metrics(file)["ccusage_importer_last_run_report_failed"]}
+    assert failed == {"daily": 0, "monthly": 0, "session": 0, "blocks": 1, "projects": 0}
+
+
+def test_metrics_that_cannot_be_written_do_not_fail_the_import(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = machine.run("--quiet", "--metrics-file", str(tmp_path / "file" / "x.prom"))
+    assert result.returncode == 0
+    assert "cannot be written" in result.stderr
+
+
+def test_where_claude_codes_folders_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ci.claude_folders({}) == [tmp_path / ".config" / "claude", tmp_path / ".claude"]
+    assert ci.claude_folders({"CLAUDE_CONFIG_DIR": "/a, ~/b"}) == [Path("/a"), tmp_path / "b"]
+    assert ci.cleanup_days({}) == (30, "Claude Code's default")
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude" / "settings.json").write_text("[1]")
+    assert ci.cleanup_days({})[0] == 30
