@@ -97,10 +97,14 @@ def served(home: Path, server: Server) -> dict[str, str]:
 
 
 def contents(query: Callable[[str], list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
-    """Every usage row with its child rows; when it was written aside."""
-    return {
+    """Every usage row with its child rows; when it was written aside. Dollars to 1e-8."""
+    rows = {
         table: query(f"SELECT * EXCEPT (created_at, updated_at) FROM {table} FINAL ORDER BY ALL")
         for table in ALL_TABLES
+    }
+    return {
+        table: [tuple(round(value, 8) if isinstance(value, float) else value for value in row) for row in table_rows]
+        for table, table_rows in rows.items()
     }
 
 
