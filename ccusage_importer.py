@@ -11,8 +11,8 @@ $XDG_DATA_HOME/ccusage-importer; with CH_HOST set, on that server. `--help` list
 variable.
 
 Exit codes: 0 done; 1 failed, nothing half-written; 2 wrong usage or configuration; 3 partial: some
-reports failed, the others are stored; 75 another import held the lock for five minutes;
-130 interrupted.
+reports failed, the others are stored; 4 over budget (--check-budget); 75 another import held the lock
+for five minutes; 130 interrupted.
 
 The file reads from top to bottom as the data flows: configuration, the declared reports, fetching them
 from ccusage, reshaping their JSON into rows, planning and storing, statistics, and the command line.
@@ -22,13 +22,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import dataclasses
+import difflib
 import errno
 import fcntl
 import functools
 import getpass
 import hashlib
 import hmac
+import html
+import io
 import json
 import logging
 import logging.handlers
@@ -59,7 +63,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 __version__ = "0.1.0"
 
@@ -67,6 +72,7 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_PARTIAL = 3
+EXIT_BUDGET = 4
 EXIT_LOCKED = 75
 EXIT_INTERRUPTED = 130
 
@@ -123,6 +129,8 @@ VARIABLES = {
     "CCUSAGE_WORKERS": "ccusage commands at once (3)",
     "CCUSAGE_TIMEZONE": "IANA zone that cuts the days, fixed at the first import (the machine's)",
     "CCUSAGE_OFFLINE": "true: ccusage uses its built-in prices only (false)",
+    "CCUSAGE_BUDGET_DAY": "US dollars a day that may be spent, on all machines of the user",
+    "CCUSAGE_BUDGET_MONTH": "US dollars a month",
     "CCUSAGE_DB_PATH": "folder of the embedded database ($XDG_DATA_HOME/ccusage-importer)",
 }
 
@@ -150,6 +158,8 @@ class Config:
     workers: int = 3
     timezone: str | None = None
     offline: bool = False
+    budget_day: float | None = None
+    budget_month: float | None = None
     allow_shrink: bool = False
 
     @property
@@ -208,6 +218,10 @@ def read_count(environment: Mapping[str, str], variable: str, default: int, low:
     if number != int(number):
         raise configuration_error(variable, environment[variable], f"a whole number from {low} to {high}")
     return int(number)
+
+
+def read_budget(environment: Mapping[str, str], variable: str) -> float | None:
+    return read_number(environment, variable, 0, 0, 1e12) if environment.get(variable) else None
 
 
 def read_name(variable: str, value: str) -> str:
@@ -279,6 +293,8 @@ def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> 
         workers=read_count(environment, "CCUSAGE_WORKERS", 3, 1, 64),
         timezone=zone,
         offline=read_boolean(environment, "CCUSAGE_OFFLINE", False),
+        budget_day=read_budget(environment, "CCUSAGE_BUDGET_DAY"),
+        budget_month=read_budget(environment, "CCUSAGE_BUDGET_MONTH"),
         allow_shrink=options.allow_shrink,
     )
 
@@ -1923,10 +1939,13 @@ class Store:
         return list(self.ask(sql, parameters)[1])
 
     def ask(
-        self, sql: str, parameters: Mapping[str, Any] | None = None
+        self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]:
         """Column names and rows of a SELECT."""
-        result = self._attempt(sql, lambda: self.client.query(sql, parameters=self._bound(sql, parameters)))
+        result = self._attempt(
+            sql,
+            lambda: self.client.query(sql, parameters=self._bound(sql, parameters), settings=dict(settings or {})),
+        )
         return tuple(result.column_names), [tuple(row) for row in result.result_rows]
 
     def command(
@@ -2626,17 +2645,92 @@ def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequen
 
 
 # =====================================================================================================
-# Queries and statistics: named queries, and their answers as text for a terminal or a log
+# Queries and statistics: named queries, and their answers as text, pictures and files
 # =====================================================================================================
 
 
 @dataclass(frozen=True)
 class Query:
-    """A named query of queries.sql, with the question that it answers."""
+    """A named query of queries.sql, with the question that it answers and its tunables."""
 
     name: str
+    section: str
     question: str
     statement: str
+
+    @property
+    def tunables(self) -> dict[str, str]:
+        """The literals at the start of the statement by name: `WITH 30 AS days, 'cost' AS unit`."""
+        found: dict[str, str] = {}
+        rest = re.match(r"WITH\s+", self.statement)
+        position = rest.end() if rest else None
+        while position is not None:
+            match = TUNABLE.match(self.statement, position)
+            if match is None:
+                break
+            found[match[2]] = match[1]
+            position = match.end()
+        return found
+
+    def bound(self, values: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+        """The statement with bound parameters of the literals' types in their place, and their values."""
+        statement, parameters = self.statement, {}
+        for name, text in values.items():
+            literal = self.tunables.get(name)
+            if literal is None:
+                raise unknown("--param", name, self.tunables, f"a parameter of {self.name}")
+            kind, read = literal_type(literal)
+            try:
+                parameters[name] = read(text)
+            except ValueError as error:
+                raise configuration_error(f"--param {name}", text, f"of the type of {literal}") from error
+            statement = re.sub(rf"{re.escape(literal)}(\s+AS\s+{name}\b)", rf"{{{name}:{kind}}}\1", statement, count=1)
+        return statement, parameters
+
+
+TUNABLE = re.compile(r"\s*('(?:[^'\\]|\\.)*'|-?\d+(?:\.\d+)?)\s+AS\s+(\w+)\s*,?")
+
+
+def literal_type(literal: str) -> tuple[str, Callable[[str], Any]]:
+    """ClickHouse's type for a tunable, and how its value is read."""
+    if literal.startswith("'"):
+        return "String", str
+    return ("Float64", float) if "." in literal else ("Int64", int)
+
+
+def unknown(flag: str, name: str, known: Iterable[str], wanted: str) -> ImporterError:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 3, 0.4) or names
+    return ImporterError(
+        f"{flag}: {name!r} is not {wanted}", f"the nearest: {', '.join(near)}" if near else "it has none", EXIT_USAGE
+    )
+
+
+def parse_queries(sql: str) -> dict[str, Query]:
+    """The queries of a file by name: `-- name: x`, comment lines with the question, one statement.
+
+    A line `-- section: X` holds for the queries that follow it.
+    """
+    queries: dict[str, Query] = {}
+    section = ""
+    headers = list(re.finditer(r"^-- (name|section):(.*)$", sql, re.MULTILINE))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        name, body = header[2].strip(), sql[header.end() : following.start() if following else None]
+        if header[1] == "section":
+            section = name
+            continue
+        line = sql.count("\n", 0, header.start()) + 1
+        comment: list[str] = []
+        statement: list[str] = []
+        for text in body.strip().splitlines():
+            (comment if text.startswith("--") and not statement else statement).append(text)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in queries:
+            raise ImporterError(f"queries.sql:{line}: the name {name!r} is not new or not a name", "give it another")
+        statements = split_statements("\n".join(statement))
+        if len(statements) != 1:
+            raise ImporterError(f"queries.sql:{line}: {name} has {len(statements)} statements", "write one")
+        queries[name] = Query(name, section, " ".join(text.strip("- ") for text in comment), statements[0])
+    return queries
 
 
 @dataclass(frozen=True)
@@ -2651,41 +2745,75 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A table of texts under a title. `numeric`: the columns that are aligned to the right."""
+class Narrow:
+    """What --days, --machine, --user and --source leave of the tables. It holds for every query alike."""
 
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    numeric: frozenset[int] = frozenset()
+    days: int | None = None
+    machine: str | None = None
+    user: str | None = None
+    source: str | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """As ClickHouse's additional_table_filters, so that the queries stay those that one can paste."""
+        filters = {}
+        for table, day in DAY_OF.items():
+            columns = {"machine_name": self.machine, "user_name": self.user}
+            if table != HISTORY_TABLE:
+                columns["source"] = self.source
+            conditions = [f"{column} = {sql_text(value)}" for column, value in columns.items() if value is not None]
+            if self.days is not None:
+                conditions.append(f"{day} > toDate(now('UTC')) - {self.days}")
+            if conditions:
+                filters[table] = " AND ".join(conditions)
+        if not filters:
+            return {}
+        told = ", ".join(f"{sql_text(table)}: {sql_text(condition)}" for table, condition in filters.items())
+        return {"additional_table_filters": "{" + told + "}"}
+
+    @property
+    def words(self) -> str:
+        """In words, for a title; empty where nothing is narrowed."""
+        named = {"machine": self.machine, "user": self.user, "agent": self.source}
+        words = [f"{what} {value}" for what, value in named.items() if value is not None]
+        if self.days is not None:
+            words.append("today" if self.days == 1 else f"the last {self.days} days")
+        return ", ".join(words)
 
 
-def parse_queries(sql: str) -> dict[str, Query]:
-    """The queries of a file by name: `-- name: x`, comment lines with the question, one statement."""
-    queries: dict[str, Query] = {}
-    headers = list(re.finditer(r"^-- name:(.*)$", sql, re.MULTILINE))
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
-        name, body = header[1].strip(), sql[header.end() : following.start() if following else None]
-        line = sql.count("\n", 0, header.start()) + 1
-        comment: list[str] = []
-        statement: list[str] = []
-        for text in body.strip().splitlines():
-            (comment if text.startswith("--") and not statement else statement).append(text)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in queries:
-            raise ImporterError(f"queries.sql:{line}: the name {name!r} is not new or not a name", "give it another")
-        statements = split_statements("\n".join(statement))
-        if len(statements) != 1:
-            raise ImporterError(f"queries.sql:{line}: {name} has {len(statements)} statements", "write one")
-        queries[name] = Query(name, " ".join(text.strip("- ") for text in comment), statements[0])
-    return queries
+# A row's day in each table: what --days looks at.
+DAY_OF = {
+    "ccusage_usage_daily": "date",
+    "ccusage_usage_monthly": "toLastDayOfMonth(makeDate(year, month_num, 1))",
+    "ccusage_usage_sessions": "toDate(last_activity)",
+    "ccusage_usage_blocks": "toDate(start_time)",
+    "ccusage_usage_projects_daily": "date",
+    BREAKDOWNS_TABLE: "if(record_type IN ('daily', 'project_daily'), toDateOrZero(left(record_key, 10)), today())",
+    MODELS_TABLE: "if(record_type IN ('daily', 'project_daily'), toDateOrZero(left(record_key, 10)), today())",
+    HISTORY_TABLE: "toDate(import_timestamp)",
+}
 
 
-def ask(store: Store, name: str) -> Answer:
-    return Answer(*store.ask(parse_queries(sql_file("queries.sql"))[name].statement))
+def sql_text(text: str) -> str:
+    """A text as a literal of ClickHouse's SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    return f"'{escaped}'"
 
 
-# The queries that the statistics are made of.
-STATISTICS = (
+def ask_query(
+    store: Store, query: Query, values: Mapping[str, str] | None = None, narrow: Narrow | None = None
+) -> Answer:
+    """Run a named query. An empty answer has its column names, too."""
+    statement, parameters = query.bound(values or {})
+    settings = (narrow or Narrow()).settings
+    columns, rows = store.ask(statement, parameters, settings)
+    if not columns:
+        columns = tuple(str(row[0]) for row in store.ask(f"DESCRIBE ({statement})", parameters, settings)[1])
+    return Answer(columns, rows)
+
+
+# The queries that the statistics are made of: after an import, and what --stats and --export have besides.
+IMPORT_STATISTICS = (
     "totals",
     "table_rows",
     "cost_by_model",
@@ -2695,11 +2823,24 @@ STATISTICS = (
     "active_blocks",
     "session_totals",
 )
+MORE_STATISTICS = (
+    "periods_compared",
+    "month_end",
+    "streaks",
+    "cache_savings",
+    "user_favourite_model",
+    "daily_trend",
+    "days_of_week",
+    "hours_of_day",
+    "heatmap",
+)
 
 
-def fetch_statistics(store: Store) -> dict[str, Answer]:
+def fetch_statistics(
+    store: Store, narrow: Narrow | None = None, names: Iterable[str] = (*IMPORT_STATISTICS, *MORE_STATISTICS)
+) -> dict[str, Answer]:
     queries = parse_queries(sql_file("queries.sql"))
-    return {name: Answer(*store.ask(queries[name].statement)) for name in STATISTICS}
+    return {name: ask_query(store, queries[name], narrow=narrow) for name in names}
 
 
 def human_number(value: float) -> str:
@@ -2718,6 +2859,13 @@ def human_cost(value: float) -> str:
     return f"${value:,.2f}" if value >= 0 else f"-${-value:,.2f}"
 
 
+def human_change(now: float, before: float) -> str:
+    """A change in dollars, and in percent where there was something before."""
+    sign = "+" if now >= before else ""
+    percent = f" ({100 * (now - before) / before:+.0f}%)" if before else ""
+    return f"{sign}{human_cost(now - before)}{percent}"
+
+
 def human_age(seconds: float) -> str:
     """A span of time in its largest unit."""
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
@@ -2726,6 +2874,49 @@ def human_age(seconds: float) -> str:
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return "less than a minute"
 
+
+# ---- answers into sections ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of texts under a title. `numeric`: columns aligned to the right. `bars`: a length for each row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    numeric: frozenset[int] = frozenset()
+    bars: Sequence[float] = ()
+
+    @property
+    def is_list(self) -> bool:
+        """Rows of a label and a value, without a header."""
+        return self.columns[0] == ""
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A year of days, each with its cost in US dollars, the days without usage too."""
+
+    title: str
+    days: Mapping[date, float]
+
+    def level(self, cost: float) -> int:
+        """0 for nothing, 1 to 4 by the quarter of the used days in which the cost lies."""
+        used = sorted(value for value in self.days.values() if value > 0)
+        return 0 if cost <= 0 else 1 + min(3, 4 * sum(value < cost for value in used) // len(used))
+
+    @property
+    def weeks(self) -> list[list[date | None]]:
+        """Columns of seven days from Monday to Sunday; None before the first day and after the last."""
+        first, last = min(self.days), max(self.days)
+        monday = first - timedelta(days=first.weekday())
+        count = (last - monday).days // 7 + 1
+        grid = [[monday + timedelta(days=7 * week + day) for day in range(7)] for week in range(count)]
+        return [[day if first <= day <= last else None for day in week] for week in grid]
+
+
+Part = Section | Heatmap
 
 TOP = 8  # rows of a ranking on the screen
 
@@ -2748,10 +2939,10 @@ def render_import(outcome: Outcome, statistics: Mapping[str, Answer] | None) -> 
     return Section(title, ("table", "rows", "new", "changed", "unchanged", "kept"), rows, frozenset(range(1, 6)))
 
 
-def render_difference(outcome: Outcome, now: float) -> Section | None:
+def render_difference(outcome: Outcome, now: float) -> list[Section]:
     """What came since the previous import of this machine and user."""
     if outcome.last is None or "cost" not in outcome.last.statistics or not outcome.totals:
-        return None
+        return []
     before, after = outcome.last.statistics, outcome.totals
     rows = [
         ("cost", f"{'+' if after['cost'] >= before['cost'] else ''}{human_cost(after['cost'] - before['cost'])}"),
@@ -2760,17 +2951,48 @@ def render_difference(outcome: Outcome, now: float) -> Section | None:
         ("sessions", f"{after['sessions'] - before['sessions']:+}"),
     ]
     title = f"Since the last import ({human_age(max(now - outcome.last.finished, 0))} ago)"
-    return Section(title, ("", "change"), rows, frozenset({1}))
+    return [Section(title, ("", "change"), rows, frozenset({1}))]
 
 
-def render_statistics(statistics: Mapping[str, Answer], now: float) -> list[Section]:
-    """The stored usage as sections. `now` is epoch seconds."""
+def render_statistics(statistics: Mapping[str, Answer], now: float, narrow: Narrow | None = None) -> list[Part]:
+    """The stored usage as sections: of the queries that were asked. `now` is epoch seconds."""
     total = statistics["totals"].dicts()[0]
+    words = narrow.words if narrow else ""
     if not total["days_with_usage"]:
-        return [Section("Usage", ("", ""), [("nothing stored yet", "run an import first")])]
+        why = f"there is none of {words}" if words else "run an import first"
+        return [Section("Usage", ("", ""), [("nothing stored", why)])]
+    parts: list[Part] = [render_overview(statistics, total, now, words)]
+    if "heatmap" in statistics:
+        days = {row["date"]: row["cost"] for row in statistics["heatmap"].dicts()}
+        parts.append(Heatmap("Cost per day, the last year", days))
+        parts += render_trends(statistics)
+    parts += render_active_blocks(statistics["active_blocks"].dicts())
+    for title, name, first, minimum in (
+        ("Top models", "cost_by_model", "model", 1),
+        ("Top projects", "cost_by_project", "project", 2),
+        ("Agents", "cost_by_source", "agent", 2),
+        ("Machines", "cost_by_machine", "machine and user", 2),
+    ):
+        ranking = statistics[name].dicts()
+        rows = [
+            (
+                str(row[first.replace(" ", "_")]),
+                human_cost(row["cost"]),
+                f"{100 * row['cost'] / total['cost'] if total['cost'] else 0:.1f}%",
+                human_number(row["tokens"]),
+            )
+            for row in ranking[:TOP]
+        ]
+        if len(ranking) >= minimum:
+            bars = [row["cost"] for row in ranking[:TOP]]
+            shown_title = f"{title} ({TOP} of {len(ranking)})" if len(ranking) > TOP else title
+            parts.append(Section(shown_title, (first, "cost", "share", "tokens"), rows, frozenset({1, 2, 3}), bars))
+    return parts
+
+
+def render_overview(statistics: Mapping[str, Answer], total: Mapping[str, Any], now: float, words: str) -> Section:
     sessions = statistics["session_totals"].dicts()[0]
-    age = human_age(max(now - total["last_import"], 0)) + " ago" if total["last_import"] else "never"
-    overview = [
+    rows = [
         ("cost", human_cost(total["cost"])),
         ("tokens", human_number(total["tokens"])),
         ("  input", human_number(total["input"])),
@@ -2781,10 +3003,68 @@ def render_statistics(statistics: Mapping[str, Answer], now: float) -> list[Sect
         ("days with usage", f"{total['days_with_usage']} of {total['days_between']}"),
         ("cost per day with usage", human_cost(total["cost"] / total["days_with_usage"])),
         ("sessions", f"{sessions['sessions']:,}"),
-        ("last import", age),
     ]
-    sections = [Section("Usage", ("", "value"), overview, frozenset({1}))]
-    active = [
+    if "streaks" in statistics:
+        streaks = statistics["streaks"].dicts()[0]
+        rows.append(("current streak", f"{streaks['current_streak']} days"))
+        rows.append(("longest streak", f"{streaks['longest_streak']} days"))
+    if "hours_of_day" in statistics:
+        hours = statistics["hours_of_day"].dicts()
+        busiest = max(hours, key=lambda row: row["cost"], default=None)
+        if busiest is not None and busiest["cost"]:
+            rows.append(("busiest hour", f"{busiest['hour']:02}:00 ({human_cost(busiest['cost'])})"))
+    if "user_favourite_model" in statistics:
+        favourites = {row["model"] for row in statistics["user_favourite_model"].dicts()}
+        rows.append(("favourite model" if len(favourites) == 1 else "favourite models", ", ".join(sorted(favourites))))
+    if "cache_savings" in statistics:
+        saved = sum(row["saved"] for row in statistics["cache_savings"].dicts())
+        rows.append(("saved by the cache", f"about {human_cost(saved)}"))
+    age = human_age(max(now - total["last_import"], 0)) + " ago" if total["last_import"] else "never"
+    rows.append(("last import", age))
+    return Section(f"Usage of {words}" if words else "Usage", ("", "value"), rows, frozenset({1}))
+
+
+def render_trends(statistics: Mapping[str, Answer]) -> list[Section]:
+    """Periods side by side, the forecast, and bars: the last 30 days, days of the week, hours."""
+    compared = [
+        (
+            f"this {row['period']}",
+            human_cost(row["cost"]),
+            human_cost(row["cost_before_to_same_day"]),
+            human_change(row["cost"], row["cost_before_to_same_day"]),
+            human_cost(row["cost_before"]),
+        )
+        for row in statistics["periods_compared"].dicts()
+    ]
+    columns = ("", "so far", "the one before, to the same day", "change", "the one before, whole")
+    sections = [Section("Periods", ("period", *columns[1:]), compared, frozenset(range(1, 5)))]
+    for row in statistics["month_end"].dicts():
+        rows = [
+            (f"{row['month']} so far", human_cost(row["cost_so_far"])),
+            ("forecast for its end", human_cost(row["forecast"])),
+            ("days left", f"{row['days_left']}"),
+            ("last month", human_cost(row["last_month_cost"])),
+        ]
+        sections.append(Section("Month's end", ("", "value"), rows, frozenset({1})))
+    trend = statistics["daily_trend"].dicts()
+    average = sum(row["cost"] for row in trend) / max(len(trend), 1)
+    days = [(f"{row['date']:%a %d %b}", human_cost(row["cost"]), human_number(row["tokens"])) for row in trend]
+    title = f"The last {len(trend)} days, {human_cost(average)} a day on average"
+    costs = [row["cost"] for row in trend]
+    sections.append(Section(title, ("day", "cost", "tokens"), days, frozenset({1, 2}), costs))
+    for title, name, label, column in (
+        ("Days of the week", "days_of_week", "day", "name"),
+        ("Hours of the day (UTC, by the start of the billing block)", "hours_of_day", "hour", "hour"),
+    ):
+        answer = statistics[name].dicts()
+        rows = [(f"{row[column]:02}" if column == "hour" else row[column], human_cost(row["cost"])) for row in answer]
+        costs = [row["cost"] for row in answer]
+        sections.append(Section(title, (label, "cost"), rows, frozenset({1}), costs))
+    return sections
+
+
+def render_active_blocks(blocks: Sequence[Mapping[str, Any]]) -> list[Section]:
+    rows = [
         (
             f"{block['user_name']} on {block['machine_name']}",
             human_cost(block["cost"]),
@@ -2793,61 +3073,357 @@ def render_statistics(statistics: Mapping[str, Answer], now: float) -> list[Sect
             "" if block["burn_rate"] is None else f"{human_cost(block['burn_rate'])} an hour",
             "" if block["projected_cost"] is None else human_cost(block["projected_cost"]),
         )
-        for block in statistics["active_blocks"].dicts()
+        for block in blocks[:TOP]
     ]
-    if active:
-        columns = ("whose", "cost so far", "tokens", "time left", "burn rate", "projection")
-        sections.append(Section("Active billing block", columns, active[:TOP], frozenset(range(1, 6))))
-    for title, name, first, minimum in (
-        ("Top models", "cost_by_model", "model", 1),
-        ("Top projects", "cost_by_project", "project", 2),
-        ("Agents", "cost_by_source", "agent", 2),
-        ("Machines", "cost_by_machine", "machine and user", 2),
+    columns = ("whose", "cost so far", "tokens", "time left", "burn rate", "projection")
+    return [Section("Active billing block", columns, rows, frozenset(range(1, 6)))] if rows else []
+
+
+def render_comparison(answers: Mapping[str, Answer], period: str) -> list[Section]:
+    """This period beside the one before, in all and by model."""
+    rows = [
+        (f"{row['period']} so far", human_cost(row["cost"]), human_cost(row["cost_before_to_same_day"]), row)
+        for row in answers["periods_compared"].dicts()
+        if row["period"] == period
+    ]
+    rows += [
+        (row["model"], human_cost(row["cost"]), human_cost(row["cost_before_to_same_day"]), row)
+        for row in answers["models_compared"].dicts()
+    ]
+    table = [
+        (name, now, before, human_change(row["cost"], row["cost_before_to_same_day"]), human_cost(row["cost_before"]))
+        for name, now, before, row in rows
+    ]
+    columns = ("", f"this {period}", f"last {period}, to the same day", "change", f"last {period}, whole")
+    title = f"This {period} against the last"
+    return [Section(title, (f"{period} and models", *columns[1:]), table, frozenset(range(1, 5)))]
+
+
+def render_budgets(config: Config, answers: Mapping[str, Answer]) -> tuple[list[Section], list[str]]:
+    """Budgets of the user over all machines: what is spent and left, and why a budget does not hold."""
+    today = {row["period"]: row["cost"] for row in answers["period_totals"].dicts()}["today"]
+    month = answers["month_end"].dicts()[0]
+    rows, broken = [], []
+    for name, budget, spent, forecast in (
+        ("day", config.budget_day, today, None),
+        ("month", config.budget_month, month["cost_so_far"], month["forecast"]),
     ):
-        ranking = [
-            (
-                str(row[first.replace(" ", "_")]),
-                human_cost(row["cost"]),
-                f"{100 * row['cost'] / total['cost'] if total['cost'] else 0:.1f}%",
-                human_number(row["tokens"]),
-            )
-            for row in statistics[name].dicts()
-        ]
-        if len(ranking) >= minimum:
-            sections.append(Section(title, (first, "cost", "share", "tokens"), ranking[:TOP], frozenset({1, 2, 3})))
-    return sections
+        if budget is None:
+            continue
+        left = budget - spent
+        told = human_cost(forecast) if forecast is not None else ""
+        rows.append((name, human_cost(budget), human_cost(spent), human_cost(left), told))
+        whose = f"the {name}'s budget of {config.user_name}, {human_cost(budget)},"
+        if left < 0:
+            broken.append(f"{whose} is exceeded: {human_cost(spent)} are spent")
+        elif forecast is not None and forecast > budget:
+            broken.append(f"{whose} will be exceeded: the forecast for the month's end is {human_cost(forecast)}")
+    section = Section("Budget", ("budget", "dollars", "spent", "left", "forecast"), rows, frozenset(range(1, 5)))
+    return [section] if rows else [], broken
 
 
-def print_sections(console: Console, sections: Iterable[Section]) -> None:
-    """The sections as tables on a terminal."""
+# ---- sections on a terminal, in a log, in a file -----------------------------------------------------
+
+# From dark to bright, told apart by the colour-blind, too (viridis); the shapes serve where there is no colour.
+HEAT_COLOURS = ("#8a8a8a", "#414487", "#2a788e", "#22a884", "#7ad151")
+HEAT_SHAPES = "·░▒▓█"
+BAR_COLOUR = "#2a788e"
+WIDE = 150  # columns from which sections stand side by side
+
+
+def bar_text(value: float, largest: float, width: int) -> str:
+    """A bar of eighths of a character."""
+    eighths = int(8 * width * value / largest + 0.5) if largest > 0 else 0
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def print_parts(console: Console, parts: Sequence[Part]) -> None:
+    """Sections as tables on a terminal, side by side where it is wide."""
+    from rich.columns import Columns
+
+    blocks = [terminal_part(part, min(console.width, WIDE // 2)) for part in parts]
+    for part, block in zip(parts, blocks, strict=True):
+        if console.width < WIDE or isinstance(part, Heatmap):
+            console.print(terminal_part(part, console.width) if isinstance(part, Heatmap) else block)
+    if console.width >= WIDE:
+        tables = [block for part, block in zip(parts, blocks, strict=True) if isinstance(part, Section)]
+        console.print(Columns(tables, padding=(0, 6)))
+
+
+def terminal_part(part: Part, width: int) -> RenderableType:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    for section in sections:
-        labels = section.columns[0] == ""
-        table = Table(box=None, pad_edge=False, show_header=not labels, header_style="dim")
-        for number, column in enumerate(section.columns):
-            table.add_column(
-                column,
-                justify="right" if number in section.numeric else "left",
-                style="cyan" if number == 0 else None,
-                overflow="fold",
-            )
-        for row in section.rows:
-            table.add_row(*(Text(one_line(cell)) for cell in row))
-        console.print(Text(section.title, style="bold"))
-        console.print(table)
-        console.print()
+    title = Text(part.title, style="bold")
+    if isinstance(part, Heatmap):
+        return Group(title, *terminal_heatmap(part, width), Text(""))
+    table = Table(box=None, pad_edge=False, show_header=not part.is_list, header_style="dim")
+    for number, column in enumerate(part.columns):
+        table.add_column(
+            column,
+            justify="right" if number in part.numeric else "left",
+            style="cyan" if number == 0 else None,
+            overflow="fold",
+        )
+    largest = max(part.bars, default=0)
+    widest = max((sum(len(cell) + 2 for cell in row) for row in part.rows), default=0)
+    room = min(40, width - widest - 2)
+    if part.bars and room >= 5:
+        table.add_column("", no_wrap=True)
+    for number, row in enumerate(part.rows):
+        cells = [Text(one_line(cell)) for cell in row]
+        if part.bars and room >= 5:
+            cells.append(Text(bar_text(part.bars[number], largest, room), style=BAR_COLOUR))
+        table.add_row(*cells)
+    return Group(title, table, Text(""))
 
 
-def section_lines(sections: Iterable[Section]) -> Iterator[str]:
+def terminal_heatmap(heatmap: Heatmap, width: int) -> Iterator[Text]:
+    """Seven lines, a character or two a week, with the months above: as many weeks as there is room for."""
+    from rich.text import Text
+
+    step = 2 if width >= 5 + 2 * 53 else 1
+    weeks = heatmap.weeks[-((width - 5) // step) :]
+    months = [" "] * (len(weeks) * step + 4)
+    free_from = 0
+    for number, week in enumerate(weeks):
+        first = next((day for day in week if day is not None and day.day <= 7), None)
+        if first is not None and week[0] == first - timedelta(days=first.weekday()) and number * step >= free_from:
+            months[number * step : number * step + 3] = f"{first:%b}"
+            free_from = number * step + 4
+    yield Text("     " + "".join(months).rstrip(), style="dim")
+    for weekday, label in enumerate(("Mon", "", "Wed", "", "Fri", "", "Sun")):
+        line = Text(f"{label:<5}", style="dim")
+        for week in weeks:
+            day = week[weekday]
+            level = heatmap.level(heatmap.days[day]) if day is not None else None
+            shape = " " if level is None else HEAT_SHAPES[level]
+            line.append(shape + " " * (step - 1), style=HEAT_COLOURS[level or 0])
+        yield line
+    legend = Text("     less ", style="dim")
+    for shape, colour in zip(HEAT_SHAPES, HEAT_COLOURS, strict=True):
+        legend.append(shape + " ", style=colour)
+    yield legend.append("more")
+
+
+def part_lines(parts: Iterable[Part]) -> Iterator[str]:
     """The same facts, a line each, for a log."""
-    for section in sections:
-        for row in section.rows:
+    for part in parts:
+        if isinstance(part, Heatmap):
+            highest = max(part.days, key=lambda day: part.days[day])
+            used = sum(cost > 0 for cost in part.days.values())
+            yield f"{part.title}: {used} days with usage, the most expensive {highest}: {human_cost(part.days[highest])}"
+            continue
+        for row in part.rows:
             first, *others = map(one_line, row)
-            named = (f"{name} {cell}" for name, cell in zip(section.columns[1:], others, strict=True) if cell)
-            cells = others if section.columns[0] == "" else named
-            yield f"{section.title}: {first.strip()}: {', '.join(cells)}"
+            named = (f"{name} {cell}" for name, cell in zip(part.columns[1:], others, strict=True) if cell)
+            yield f"{part.title}: {first.strip()}: {', '.join(others if part.is_list else named)}"
+
+
+def markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", one_line(text))
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
+    numeric = set(numeric)
+    lines = [columns, ["---:" if number in numeric else "---" for number in range(len(columns))]]
+    told = [[markdown_text(cell) for cell in row] for row in (columns, *rows)]
+    told.insert(1, list(lines[1]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in told) + "\n"
+
+
+def markdown_parts(parts: Iterable[Part]) -> str:
+    texts = ["# Usage of coding agents\n"]
+    for part in parts:
+        if isinstance(part, Section):
+            texts.append(f"## {markdown_text(part.title)}\n\n{markdown_table(part.columns, part.rows, part.numeric)}")
+    return "\n".join(texts)
+
+
+def html_parts(parts: Iterable[Part], told: str) -> str:
+    """One self-contained page, for dark and light, for a desk and a phone. `told`: when and by what."""
+    body = []
+    for part in parts:
+        title = f"<h2>{html.escape(part.title)}</h2>"
+        if isinstance(part, Heatmap):
+            body.append(f'<section class="wide">{title}{html_heatmap(part)}</section>')
+            continue
+        head = "" if part.is_list else "".join(f"<th>{html.escape(column)}</th>" for column in part.columns)
+        head += "<th></th>" if part.bars and head else ""
+        largest = max(part.bars, default=0) or 1
+        rows = []
+        for number, row in enumerate(part.rows):
+            cells = "".join(
+                f"<td{' class=n' if column in part.numeric else ''}>{html.escape(one_line(cell))}</td>"
+                for column, cell in enumerate(row)
+            )
+            if part.bars:
+                cells += f'<td class="bar"><i style="width:{100 * part.bars[number] / largest:.1f}%"></i></td>'
+            rows.append(f"<tr>{cells}</tr>")
+        table = f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{''.join(rows)}</tbody></table>"
+        body.append(f"<section>{title}<div>{table}</div></section>")
+    return HTML_PAGE.replace("{told}", html.escape(told)).replace("{body}", "\n".join(body))
+
+
+def html_heatmap(heatmap: Heatmap) -> str:
+    squares = []
+    for number, week in enumerate(heatmap.weeks):
+        for weekday, day in enumerate(week):
+            if day is not None:
+                cost = heatmap.days[day]
+                place = f'x="{12 * number}" y="{12 * weekday}" width="10" height="10" rx="2"'
+                hint = f"<title>{day} {human_cost(cost)}</title>"
+                squares.append(f'<rect class="l{heatmap.level(cost)}" {place}>{hint}</rect>')
+    width = 12 * len(heatmap.weeks)
+    return f'<div><svg viewBox="0 0 {width} 84" role="img" aria-label="heatmap">{"".join(squares)}</svg></div>'
+
+
+HTML_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Usage of coding agents</title>
+<style>
+:root { --back: #fff; --text: #1c1c1e; --soft: #6b6b70; --line: #e3e3e8; --bar: #2a788e; --none: #ebedf0; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #16171a; --text: #e8e8ea; --soft: #9a9aa2; --line: #2e3036; --bar: #35a3bd; --none: #24262b; }
+}
+body { margin: 0; padding: 1.5rem; background: var(--back); color: var(--text); font: 15px/1.45 system-ui, sans-serif; }
+h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 0 0 .5rem; }
+header p { color: var(--soft); margin: .2rem 0 1.5rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 2rem; }
+section { min-width: 0; } .wide { grid-column: 1 / -1; } section > div { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: left; color: var(--soft); font-weight: 500; font-size: .85rem; }
+th, td { padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+td.n { text-align: right; white-space: nowrap; } td.bar { width: 35%; min-width: 3rem; }
+td.bar i { display: block; height: .7rem; min-width: 1px; background: var(--bar); border-radius: 2px; }
+svg { width: 100%; min-width: 34rem; max-width: 60rem; }
+.l0 { fill: var(--none); } .l1 { fill: #414487; } .l2 { fill: #2a788e; } .l3 { fill: #22a884; } .l4 { fill: #7ad151; }
+@media (max-width: 30rem) { body { padding: 1rem; font-size: 14px; } td.bar { display: none; } }
+</style>
+</head>
+<body>
+<header><h1>Usage of coding agents</h1><p>{told}</p></header>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+# What rich draws a terminal with, without the font that its own picture loads from elsewhere.
+SVG_PICTURE = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: {char_height}px;
+  line-height: {line_height}px; font-variant-east-asian: full-width; }}
+.{unique_id}-title {{ font: bold 18px system-ui, sans-serif; }}
+{styles}
+</style>
+<defs>
+<clipPath id="{unique_id}-clip-terminal"><rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" /></clipPath>
+{lines}
+</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">{matrix}</g>
+</g>
+</svg>
+"""
+
+
+def svg_parts(parts: Sequence[Part], title: str) -> str:
+    from rich.console import Console
+
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    print_parts(console, parts)
+    return str(console.export_svg(title=title, code_format=SVG_PICTURE))
+
+
+def json_cell(value: Any) -> Any:
+    """A value of an answer for JSON: days and times as ISO texts."""
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+EXPORTS = (".html", ".svg", ".md", ".json", ".csv")
+
+
+def export_statistics(
+    path: Path, statistics: Mapping[str, Answer], parts: Sequence[Part], narrow: Narrow, now: float
+) -> None:
+    """Write the statistics in the form that the file's ending names; whole or not at all."""
+    moment = datetime.fromtimestamp(now, timezone.utc).isoformat(timespec="seconds")
+    told = f"{moment}, ccusage-importer {__version__}" + (f", {narrow.words}" if narrow.words else "")
+    if path.suffix == ".json":
+        content = {
+            "format": 1,
+            "generated_at": moment,
+            "version": __version__,
+            "narrowed_to": dataclasses.asdict(narrow),
+            "statistics": {name: answer.dicts() for name, answer in statistics.items()},
+        }
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=json_cell) + "\n"
+    elif path.suffix == ".csv":
+        cells = (
+            (name, number, column, value)
+            for name, answer in statistics.items()
+            for number, row in enumerate(answer.rows, 1)
+            for column, value in zip(answer.columns, row, strict=True)
+        )
+        text = csv_text(("query", "row", "column", "value"), cells)
+    elif path.suffix == ".md":
+        text = markdown_parts(parts)
+    elif path.suffix == ".svg":
+        text = svg_parts(parts, f"ccusage-importer {narrow.words}".strip())
+    else:
+        text = html_parts(parts, told)
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise ImporterError(f"--export: {path} cannot be written: {error.strerror}", "give another file") from error
+
+
+def answer_text(answer: Answer, output_format: str) -> str:
+    """An answer as csv, json or md: full numbers."""
+    if output_format == "json":
+        return json.dumps(answer.dicts(), indent=1, ensure_ascii=False, default=json_cell) + "\n"
+    if output_format == "csv":
+        return csv_text(answer.columns, answer.rows)
+    cells = [["" if value is None else str(value) for value in row] for row in answer.rows]
+    return markdown_table(answer.columns, cells, numeric_columns(answer))
+
+
+def numeric_columns(answer: Answer) -> frozenset[int]:
+    return frozenset(
+        number
+        for number in range(len(answer.columns))
+        if answer.rows and all(isinstance(row[number], (int, float)) or row[number] is None for row in answer.rows)
+    )
+
+
+def human_cell(column: str, value: Any) -> str:
+    """A value of an answer for people: dollars are columns named so, other fractions get two digits."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        in_dollars = re.search(r"cost|dollar|budget|saved$|forecast|burn_rate|change$", column)
+        return human_cost(value) if in_dollars and "percent" not in column else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) and column not in ("year", "hour") else str(value)
 
 
 # ---- metrics -----------------------------------------------------------------------------------------
@@ -3261,7 +3837,8 @@ def make_parser() -> argparse.ArgumentParser:
         description="Import what ccusage reports into ClickHouse, and show what it says.",
         epilog=f"environment (a flag beats its variable):\n{variables}\n\n"
         "exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 partial (some reports failed,\n"
-        "the others are stored), 75 another import held the lock for five minutes, 130 interrupted",
+        "the others are stored), 4 over budget, 75 another import held the lock for five minutes,\n"
+        "130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -3271,6 +3848,26 @@ def make_parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="test ccusage, ClickHouse and the environment; import nothing"
     )
     what.add_argument("--stats", action="store_true", help="print statistics; import nothing")
+    what.add_argument(
+        "--query", metavar="NAME", nargs="?", const="", help="run a named query, or list them; import nothing"
+    )
+    what.add_argument("--compare", choices=("month", "week"), help="this period beside the last; import nothing")
+    what.add_argument("--check-budget", action="store_true", help="exit 4 if a budget is or will be exceeded")
+    parser.add_argument(
+        "--export",
+        metavar="FILE",
+        type=Path,
+        help="write the statistics as .html .svg .md .json or .csv; import nothing",
+    )
+    parser.add_argument("--days", metavar="N", type=int, help="statistics and queries: the last N days alone")
+    parser.add_argument("--machine", metavar="NAME", help="statistics and queries: this machine alone")
+    parser.add_argument("--user", metavar="NAME", help="statistics and queries: this user alone")
+    parser.add_argument(
+        "--source", metavar="AGENT", help="statistics and queries: this agent alone (claude, codex, ...)"
+    )
+    parser.add_argument(
+        "--param", metavar="NAME=VALUE", action="append", default=[], help="--query: another value for a tunable"
+    )
     parser.add_argument("--no-hash-projects", action="store_true", help="store project names as they are")
     parser.add_argument(
         "--allow-shrink", action="store_true", help="take ccusage's numbers where they are lower than the stored ones"
@@ -3278,7 +3875,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--machine-name", metavar="NAME", help="whose rows these are (default: the host name)")
     parser.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
     parser.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="of --check (default: table)")
+    parser.add_argument(
+        "--format",
+        choices=("table", "csv", "json", "md"),
+        default="table",
+        help="of --query; table or json of --check (default: table)",
+    )
     parser.add_argument("--log-file", metavar="FILE", type=Path, help="write a log, too: 5 files of 1 MB, 0600")
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the log (default: text)")
     parser.add_argument("--metrics-file", metavar="FILE", type=Path, help="write metrics in Prometheus' text format")
@@ -3352,15 +3954,15 @@ class Screen:
             file.setFormatter(formatter)
             log.addHandler(file)
 
-    def show(self, sections: Sequence[Section]) -> None:
+    def show(self, parts: Sequence[Part]) -> None:
         if self.quiet:
             return
         if self.on_terminal:
             from rich.console import Console
 
-            print_sections(Console(highlight=False), sections)
+            print_parts(Console(highlight=False), parts)
         else:
-            for line in section_lines(sections):
+            for line in part_lines(parts):
                 log.info("%s", line)
 
     @contextlib.contextmanager
@@ -3471,10 +4073,10 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             metrics.spending = store.read_spending(datetime.now(zoneinfo.ZoneInfo(fetched.timezone)).date())
         if not screen.quiet:
             now = time.time()
-            statistics = fetch_statistics(store)
-            difference = render_difference(outcome, now)
-            sections = [*render_statistics(statistics, now), render_import(outcome, statistics)]
-            screen.show([*sections, *([difference] if difference else [])])
+            statistics = fetch_statistics(store, names=IMPORT_STATISTICS)
+            budgets, _ = fetch_budgets(store, config)
+            parts = [*render_statistics(statistics, now), *budgets, render_import(outcome, statistics)]
+            screen.show([*parts, *render_difference(outcome, now)])
     return report_errors(outcome)
 
 
@@ -3526,28 +4128,145 @@ def report_errors(outcome: Outcome) -> int:
     return {"completed": EXIT_DONE, "partial": EXIT_PARTIAL, "failed": EXIT_FAILED}[outcome.status]
 
 
-def run_stats(config: Config, screen: Screen) -> int:
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse values and combinations that argparse lets pass."""
+    if options.days is not None and not 1 <= options.days <= 100_000:
+        raise configuration_error("--days", str(options.days), "a number of days from 1 to 100000")
+    if options.export is not None and options.export.suffix not in EXPORTS:
+        raise configuration_error("--export", str(options.export), f"a file that ends in {', '.join(EXPORTS)}")
+    if options.export is not None and not options.export.absolute().parent.is_dir():
+        raise configuration_error("--export", str(options.export), "a file in a folder that exists")
+    if options.export is not None and any((options.check, options.dry_run, options.compare, options.check_budget)):
+        raise ImporterError("--export writes the statistics alone", "leave the other flag out", EXIT_USAGE)
+    if options.format != "table" and options.query is None and not (options.check and options.format == "json"):
+        raise ImporterError(f"--format {options.format} belongs to --query", "--check knows table and json", EXIT_USAGE)
+    if options.param and not options.query:
+        raise ImporterError("--param belongs to --query NAME", "give the query's name", EXIT_USAGE)
+
+
+def narrowed(options: argparse.Namespace) -> Narrow:
+    return Narrow(options.days, options.machine, options.user, options.source)
+
+
+@contextlib.contextmanager
+def reading(config: Config) -> Iterator[Store | None]:
+    """The store for a command that imports nothing; None where nothing is stored yet."""
     with contextlib.ExitStack() as stack:
         if config.embedded and config.lock_path.exists():
             stack.enter_context(ImportLock(config.lock_path, lambda text: log.info("%s", text)))
         store, _ = open_ready_store(config, make_schema=False)
+        if store is not None:
+            stack.callback(store.close)
+        else:
+            log.warning("nothing is stored in %s yet; run an import first", config.target)
+        yield store
+
+
+def fetch_budgets(store: Store, config: Config) -> tuple[list[Section], list[str]]:
+    if config.budget_day is None and config.budget_month is None:
+        return [], []
+    return render_budgets(
+        config, fetch_statistics(store, Narrow(user=config.user_name), ("period_totals", "month_end"))
+    )
+
+
+def run_stats(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Print the statistics, or write them to a file, or both."""
+    with reading(config) as store:
         if store is None:
-            log.info("nothing is stored in %s yet; run an import first", config.target)
             return EXIT_DONE
-        stack.callback(store.close)
-        screen.show(render_statistics(fetch_statistics(store), time.time()))
+        narrow, now = narrowed(options), time.time()
+        statistics = fetch_statistics(store, narrow)
+        parts = [*render_statistics(statistics, now, narrow), *fetch_budgets(store, config)[0]]
+        if options.stats:
+            screen.show(parts)
+        if options.export is not None:
+            export_statistics(options.export, statistics, parts, narrow, now)
+            log.info("wrote %s", options.export)
     return EXIT_DONE
 
 
-def run_check(config: Config, screen: Screen, output_format: str) -> int:
+def run_compare(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    with reading(config) as store:
+        if store is not None:
+            queries = parse_queries(sql_file("queries.sql"))
+            narrow = narrowed(options)
+            answers = {
+                "periods_compared": ask_query(store, queries["periods_compared"], narrow=narrow),
+                "models_compared": ask_query(store, queries["models_compared"], {"period": options.compare}, narrow),
+            }
+            screen.show(render_comparison(answers, options.compare))
+    return EXIT_DONE
+
+
+def run_check_budget(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Exit code 4, with the reasons on stderr, when a budget is exceeded or the month's forecast exceeds it."""
+    if config.budget_day is None and config.budget_month is None:
+        raise ImporterError("there is no budget", "set CCUSAGE_BUDGET_DAY or CCUSAGE_BUDGET_MONTH", EXIT_USAGE)
+    with reading(config) as store:
+        sections, broken = fetch_budgets(store, config) if store is not None else ([], [])
+        screen.show(sections)
+    for reason in broken:
+        print_error(
+            ImporterError(reason, "look at what costs: --stats, --query unusual_days, --query dearest_sessions")
+        )
+    return EXIT_BUDGET if broken else EXIT_DONE
+
+
+def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Run a named query and print its answer, or list the queries by section."""
+    queries = parse_queries(sql_file("queries.sql"))
+    if not options.query:
+        rows = [(query.section, query.name, query.question) for query in queries.values()]
+        print_answer(Answer(("section", "name", "question"), rows), options.format, screen)
+        return EXIT_DONE
+    query = queries.get(options.query)
+    if query is None:
+        raise unknown("--query", options.query, queries, "a query's name")
+    values = {}
+    for text in options.param:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise configuration_error("--param", text, "of the form NAME=VALUE")
+        values[name] = value
+    query.bound(values)  # a wrong name or value is told before the database is opened
+    with reading(config) as store:
+        if store is not None:
+            print_answer(ask_query(store, query, values, narrowed(options)), options.format, screen)
+    return EXIT_DONE
+
+
+def print_answer(answer: Answer, output_format: str, screen: Screen) -> None:
+    if output_format != "table":
+        sys.stdout.write(answer_text(answer, output_format))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    numeric = numeric_columns(answer)
+    for number, column in enumerate(answer.columns):
+        table.add_column(column, justify="right" if number in numeric else "left", overflow="fold")
+    for row in answer.rows:
+        cells = (one_line(human_cell(column, value)) for column, value in zip(answer.columns, row, strict=True))
+        table.add_row(*(Text(cell) for cell in cells))
+    # off the terminal nothing is cut: a pipe has no width
+    console = Console(highlight=False) if screen.on_terminal else Console(highlight=False, width=10_000)
+    console.print(table)
+    if not answer.rows:
+        console.print("no rows")
+
+
+def run_check(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --check found; exit code 0 only when every required check holds."""
     findings = []
     for finding in check_everything(config):
         findings.append(finding)
-        if output_format == "table" and not (screen.quiet and finding.holds):
+        if options.format == "table" and not (screen.quiet and finding.holds):
             print_finding(finding, screen.on_terminal)
     good = all(finding.holds or not finding.required for finding in findings)
-    if output_format == "json":
+    if options.format == "json":
         checks = [dataclasses.asdict(finding) for finding in findings]
         print(json.dumps({"ok": good, "version": __version__, "checks": checks}, indent=2, ensure_ascii=False))
     elif not screen.quiet:
@@ -3573,6 +4292,20 @@ def print_error(error: ImporterError) -> None:
             log.error("%s: %s", label, one_line(text), extra=FILE_ONLY)
 
 
+def run(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """The command that the flags ask for: an import, where they ask for nothing else."""
+    for asked, command in (
+        (options.check, run_check),
+        (options.query is not None, run_query),
+        (options.compare is not None, run_compare),
+        (options.check_budget, run_check_budget),
+        (options.stats or options.export is not None, run_stats),
+    ):
+        if asked:
+            return command(config, options, screen)
+    return run_import(config, options, screen)
+
+
 def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -3586,9 +4319,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet = options.quiet or options.format != "table"  # a program reads it: no notes among the answer
         screen = Screen(quiet, options.verbose, options.log_file, options.log_format)
         config = read_config(os.environ, options)
-        if options.check:
-            return run_check(config, screen, options.format)
-        return run_stats(config, screen) if options.stats else run_import(config, options, screen)
+        check_options(options)
+        return run(config, options, screen)
     except ImporterError as error:
         if options.verbose:
             trace = traceback.format_exc()
