@@ -2963,9 +2963,9 @@ def render_statistics(statistics: Mapping[str, Answer], now: float, narrow: Narr
         return [Section("Usage", ("", ""), [("nothing stored", why)])]
     parts: list[Part] = [render_overview(statistics, total, now, words)]
     if "heatmap" in statistics:
+        periods, month_end, *trends = render_trends(statistics)
         days = {row["date"]: row["cost"] for row in statistics["heatmap"].dicts()}
-        parts.append(Heatmap("Cost per day, the last year", days))
-        parts += render_trends(statistics)
+        parts += [periods, month_end, Heatmap("Cost per day, the last year", days), *trends]
     parts += render_active_blocks(statistics["active_blocks"].dicts())
     for title, name, first, minimum in (
         ("Top models", "cost_by_model", "model", 1),
@@ -3036,16 +3036,16 @@ def render_trends(statistics: Mapping[str, Answer]) -> list[Section]:
         )
         for row in statistics["periods_compared"].dicts()
     ]
-    columns = ("", "so far", "the one before, to the same day", "change", "the one before, whole")
+    columns = ("", "so far", "before, to the same day", "change", "before")
     sections = [Section("Periods", ("period", *columns[1:]), compared, frozenset(range(1, 5)))]
-    for row in statistics["month_end"].dicts():
-        rows = [
-            (f"{row['month']} so far", human_cost(row["cost_so_far"])),
-            ("forecast for its end", human_cost(row["forecast"])),
-            ("days left", f"{row['days_left']}"),
-            ("last month", human_cost(row["last_month_cost"])),
-        ]
-        sections.append(Section("Month's end", ("", "value"), rows, frozenset({1})))
+    month = statistics["month_end"].dicts()[0]
+    rows = [
+        (f"{month['month']} so far", human_cost(month["cost_so_far"])),
+        ("forecast for its end", human_cost(month["forecast"])),
+        ("days left", f"{month['days_left']}"),
+        ("last month", human_cost(month["last_month_cost"])),
+    ]
+    sections.append(Section("Month's end", ("", "value"), rows, frozenset({1})))
     trend = statistics["daily_trend"].dicts()
     average = sum(row["cost"] for row in trend) / max(len(trend), 1)
     days = [(f"{row['date']:%a %d %b}", human_cost(row["cost"]), human_number(row["tokens"])) for row in trend]
@@ -3125,7 +3125,7 @@ def render_budgets(config: Config, answers: Mapping[str, Answer]) -> tuple[list[
 # ---- sections on a terminal, in a log, in a file -----------------------------------------------------
 
 # From dark to bright, told apart by the colour-blind, too (viridis); the shapes serve where there is no colour.
-HEAT_COLOURS = ("#8a8a8a", "#414487", "#2a788e", "#22a884", "#7ad151")
+HEAT_COLOURS = ("#8a8a8a", "#6063c4", "#2a8fae", "#27b584", "#9be84f")
 HEAT_SHAPES = "·░▒▓█"
 BAR_COLOUR = "#2a788e"
 WIDE = 150  # columns from which sections stand side by side
@@ -3138,26 +3138,34 @@ def bar_text(value: float, largest: float, width: int) -> str:
 
 
 def print_parts(console: Console, parts: Sequence[Part]) -> None:
-    """Sections as tables on a terminal, side by side where it is wide."""
-    from rich.columns import Columns
+    """Sections as tables on a terminal, in two columns where it is wide; a heatmap as wide as there is room."""
+    from rich.console import Group
+    from rich.table import Table
 
-    blocks = [terminal_part(part, min(console.width, WIDE // 2)) for part in parts]
-    for part, block in zip(parts, blocks, strict=True):
-        if console.width < WIDE or isinstance(part, Heatmap):
-            console.print(terminal_part(part, console.width) if isinstance(part, Heatmap) else block)
-    if console.width >= WIDE:
-        tables = [block for part, block in zip(parts, blocks, strict=True) if isinstance(part, Section)]
-        console.print(Columns(tables, padding=(0, 6)))
+    coloured = console.color_system is not None and not console.no_color
+    if console.width < WIDE:
+        for part in parts:
+            console.print(terminal_part(part, console.width, coloured))
+        return
+    columns: tuple[list[RenderableType], list[RenderableType]] = ([], [])
+    heights = [0, 0]
+    for part in parts:
+        shorter = heights.index(min(heights))
+        columns[shorter].append(terminal_part(part, console.width // 2 - 4, coloured))
+        heights[shorter] += 11 if isinstance(part, Heatmap) else len(part.rows) + 3
+    grid = Table.grid(padding=(0, 6))
+    grid.add_row(*(Group(*column) for column in columns))
+    console.print(grid)
 
 
-def terminal_part(part: Part, width: int) -> RenderableType:
+def terminal_part(part: Part, width: int, coloured: bool) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    title = Text(part.title, style="bold")
+    title = Text(one_line(part.title), style="bold")
     if isinstance(part, Heatmap):
-        return Group(title, *terminal_heatmap(part, width), Text(""))
+        return Group(title, *terminal_heatmap(part, width, coloured), Text(""))
     table = Table(box=None, pad_edge=False, show_header=not part.is_list, header_style="dim")
     for number, column in enumerate(part.columns):
         table.add_column(
@@ -3179,9 +3187,11 @@ def terminal_part(part: Part, width: int) -> RenderableType:
     return Group(title, table, Text(""))
 
 
-def terminal_heatmap(heatmap: Heatmap, width: int) -> Iterator[Text]:
+def terminal_heatmap(heatmap: Heatmap, width: int, coloured: bool) -> Iterator[Text]:
     """Seven lines, a character or two a week, with the months above: as many weeks as there is room for."""
     from rich.text import Text
+
+    shapes = "·■■■■" if coloured else HEAT_SHAPES
 
     step = 2 if width >= 5 + 2 * 53 else 1
     weeks = heatmap.weeks[-((width - 5) // step) :]
@@ -3194,17 +3204,19 @@ def terminal_heatmap(heatmap: Heatmap, width: int) -> Iterator[Text]:
             free_from = number * step + 4
     yield Text("     " + "".join(months).rstrip(), style="dim")
     for weekday, label in enumerate(("Mon", "", "Wed", "", "Fri", "", "Sun")):
-        line = Text(f"{label:<5}", style="dim")
+        line = Text()
+        line.append(f"{label:<5}", style="dim")
         for week in weeks:
             day = week[weekday]
             level = heatmap.level(heatmap.days[day]) if day is not None else None
-            shape = " " if level is None else HEAT_SHAPES[level]
+            shape = " " if level is None else shapes[level]
             line.append(shape + " " * (step - 1), style=HEAT_COLOURS[level or 0])
         yield line
-    legend = Text("     less ", style="dim")
-    for shape, colour in zip(HEAT_SHAPES, HEAT_COLOURS, strict=True):
+    legend = Text()
+    legend.append("     less ", style="dim")
+    for shape, colour in zip(shapes, HEAT_COLOURS, strict=True):
         legend.append(shape + " ", style=colour)
-    yield legend.append("more")
+    yield legend.append("more", style="dim")
 
 
 def part_lines(parts: Iterable[Part]) -> Iterator[str]:
@@ -3218,7 +3230,7 @@ def part_lines(parts: Iterable[Part]) -> Iterator[str]:
         for row in part.rows:
             first, *others = map(one_line, row)
             named = (f"{name} {cell}" for name, cell in zip(part.columns[1:], others, strict=True) if cell)
-            yield f"{part.title}: {first.strip()}: {', '.join(others if part.is_list else named)}"
+            yield f"{one_line(part.title)}: {first.strip()}: {', '.join(others if part.is_list else named)}"
 
 
 def markdown_text(text: str) -> str:
@@ -3245,11 +3257,18 @@ def html_parts(parts: Iterable[Part], told: str) -> str:
     """One self-contained page, for dark and light, for a desk and a phone. `told`: when and by what."""
     body = []
     for part in parts:
-        title = f"<h2>{html.escape(part.title)}</h2>"
+        title = f"<h2>{html.escape(one_line(part.title))}</h2>"
         if isinstance(part, Heatmap):
             body.append(f'<section class="wide">{title}{html_heatmap(part)}</section>')
             continue
-        head = "" if part.is_list else "".join(f"<th>{html.escape(column)}</th>" for column in part.columns)
+        head = (
+            ""
+            if part.is_list
+            else "".join(
+                f"<th{' class=n' if number in part.numeric else ''}>{html.escape(column)}</th>"
+                for number, column in enumerate(part.columns)
+            )
+        )
         head += "<th></th>" if part.bars and head else ""
         largest = max(part.bars, default=0) or 1
         rows = []
@@ -3263,7 +3282,7 @@ def html_parts(parts: Iterable[Part], told: str) -> str:
             rows.append(f"<tr>{cells}</tr>")
         table = f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{''.join(rows)}</tbody></table>"
         body.append(f"<section>{title}<div>{table}</div></section>")
-    return HTML_PAGE.replace("{told}", html.escape(told)).replace("{body}", "\n".join(body))
+    return HTML_PAGE.replace("{told}", html.escape(one_line(told))).replace("{body}", "\n".join(body))
 
 
 def html_heatmap(heatmap: Heatmap) -> str:
@@ -3296,13 +3315,14 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 0 0 .5rem;
 header p { color: var(--soft); margin: .2rem 0 1.5rem; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); gap: 2rem; }
 section { min-width: 0; } .wide { grid-column: 1 / -1; } section > div { overflow-x: auto; }
+.wide > div { direction: rtl; } .wide svg { direction: ltr; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 500; font-size: .85rem; }
 th, td { padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-td.n { text-align: right; white-space: nowrap; } td.bar { width: 35%; min-width: 3rem; }
+.n { text-align: right; } td.n { white-space: nowrap; } td:first-child { min-width: 5.5rem; } td.bar { width: 35%; min-width: 3rem; }
 td.bar i { display: block; height: .7rem; min-width: 1px; background: var(--bar); border-radius: 2px; }
 svg { width: 100%; min-width: 34rem; max-width: 60rem; }
-.l0 { fill: var(--none); } .l1 { fill: #414487; } .l2 { fill: #2a788e; } .l3 { fill: #22a884; } .l4 { fill: #7ad151; }
+.l0 { fill: var(--none); } .l1 { fill: #6063c4; } .l2 { fill: #2a8fae; } .l3 { fill: #27b584; } .l4 { fill: #9be84f; }
 @media (max-width: 30rem) { body { padding: 1rem; font-size: 14px; } td.bar { display: none; } }
 </style>
 </head>
@@ -3339,7 +3359,7 @@ SVG_PICTURE = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns
 def svg_parts(parts: Sequence[Part], title: str) -> str:
     from rich.console import Console
 
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(record=True, width=WIDE, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     print_parts(console, parts)
     return str(console.export_svg(title=title, code_format=SVG_PICTURE))
 

@@ -1731,28 +1731,26 @@ GROUP BY month, source, machine_name, user_name
 ORDER BY is_equal, month DESC, source, machine_name, user_name;
 
 -- name: days_against_projects
--- On which days do the projects not add up to the day?
-WITH projects AS
+-- On which days do the projects, where the agent tells them, not add up to the day?
+WITH both AS
 (
-    SELECT date, source, machine_name, user_name, sum(total_tokens) AS tokens_of_projects, sum(total_cost) AS cost_of_projects
+    SELECT date, source, machine_name, user_name, total_cost, total_tokens, 0. AS cost_of_projects, 0 AS tokens_of_projects, 0 AS is_project
+    FROM ccusage_usage_daily FINAL
+    UNION ALL
+    SELECT date, source, machine_name, user_name, 0., 0, total_cost, total_tokens, 1
     FROM ccusage_usage_projects_daily FINAL
-    GROUP BY date, source, machine_name, user_name
 )
 SELECT
-    daily.date AS day,
-    daily.source AS agent,
-    daily.machine_name AS machine,
-    daily.user_name AS user,
-    toInt64(daily.total_tokens) - toInt64(projects.tokens_of_projects) AS tokens_difference,
-    daily.total_cost - projects.cost_of_projects AS cost_difference
-FROM projects
-INNER JOIN (SELECT date, source, machine_name, user_name, total_tokens, total_cost FROM ccusage_usage_daily FINAL) AS daily
-    ON daily.date = projects.date
-    AND daily.source = projects.source
-    AND daily.machine_name = projects.machine_name
-    AND daily.user_name = projects.user_name
-WHERE tokens_difference != 0 OR abs(cost_difference) >= 0.00001
-ORDER BY day DESC, agent, machine, user;
+    date,
+    source AS agent,
+    machine_name,
+    user_name,
+    toInt64(sum(total_tokens)) - toInt64(sum(tokens_of_projects)) AS tokens_difference,
+    round(sum(total_cost) - sum(cost_of_projects), 6) AS cost_difference
+FROM both
+GROUP BY date, source, machine_name, user_name
+HAVING sum(is_project) > 0 AND (tokens_difference != 0 OR abs(cost_difference) >= 0.00001)
+ORDER BY date DESC, agent, machine_name, user_name;
 
 -- name: days_missing
 -- Between which days does a machine and user have nothing, be it days off or days never imported?
