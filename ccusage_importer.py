@@ -119,6 +119,7 @@ VARIABLES = {
     "CH_PASSWORD": "the user's password",
     "CH_DATABASE": "database, made when missing (ccusage)",
     "CH_PROTOCOL": "http or https (by the port)",
+    "CH_CLUSTER": "cluster of that server: tables are replicated and made on all of it",
     "MACHINE_NAME": "whose rows these are: machine (host name)",
     "CCUSAGE_USER": "whose rows these are: user (login name)",
     "HASH_PROJECT_NAMES": "false stores project names as they are (true)",
@@ -146,6 +147,7 @@ class Config:
     username: str
     password: str = field(repr=False)
     database: str = "ccusage"
+    cluster: str | None = None
     secure: bool = False
     db_path: Path = Path()
     state_path: Path = Path()
@@ -264,6 +266,12 @@ def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> 
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", database):
         raise configuration_error("CH_DATABASE", database, "a name of letters, digits, _ and -")
 
+    cluster = environment.get("CH_CLUSTER") or None
+    if cluster is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", cluster):
+        raise configuration_error("CH_CLUSTER", cluster, "a cluster's name")
+    if cluster is not None and host is None:
+        raise ImporterError("CH_CLUSTER is set, CH_HOST is not", "set CH_HOST to a server of the cluster", EXIT_USAGE)
+
     version = environment.get("CCUSAGE_VERSION") or DEFAULT_CCUSAGE_VERSION
     if not re.fullmatch(r"latest|\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", version):
         raise configuration_error("CCUSAGE_VERSION", version, "a version such as 20.0.24, or latest")
@@ -281,6 +289,7 @@ def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> 
         username=environment.get("CH_USER") or "default",
         password=environment.get("CH_PASSWORD", ""),
         database=database,
+        cluster=cluster,
         secure=protocol == "https" or (not protocol and port in HTTPS_PORTS),
         db_path=read_folder(environment, "CCUSAGE_DB_PATH", data_home / "ccusage-importer"),
         state_path=state_home / "ccusage-importer",
@@ -1498,6 +1507,9 @@ def stored_from(record: Record) -> Stored:
     )
 
 
+OUTCOMES = ("new", "changed", "unchanged", "kept")  # of a fetched row
+
+
 @dataclass
 class Plan:
     """What is to happen to one report's rows. A changed row is deleted, then inserted; a removed one deleted."""
@@ -1794,6 +1806,8 @@ OLDEST_ENGINE = (25, 8)
 # A patch part instead of a rewritten partition: 8 ms where a classic DELETE takes 0.5 to 1.8 s.
 DELETE_SETTINGS = {"lightweight_delete_mode": "lightweight_update"}
 INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
+BATCH_ROWS = 20_000  # of one insert: bounds the memory of a first import
+LOCAL = "_local"  # of a cluster: the part of a table that a shard holds
 PARAMETER_BYTES = 60_000  # ClickHouse takes 128 KB in one form field
 
 STATEMENT_ATTEMPTS = 5  # over about 8 s: a server that restarts is back by then
@@ -1842,6 +1856,27 @@ def chunked(values: Sequence[Any]) -> Iterator[list[Any]]:
         run.append(value)
         size += length
     yield run
+
+
+def cluster_statements(statements: Iterable[str], cluster: str) -> Iterator[str]:
+    """The schema's statements for a cluster: a replicated table on each shard, and one before all of them.
+
+    The rows of a machine and user are on one shard, so FINAL sees all versions of a row.
+    """
+    everywhere = f"ON CLUSTER `{cluster}`"
+    for statement in statements:
+        table = re.search(r"CREATE TABLE IF NOT EXISTS (\w+)", statement)
+        if table is None:
+            yield re.sub(r"(CREATE VIEW IF NOT EXISTS \w+)", rf"\1 {everywhere}", statement)
+            continue
+        local = statement.replace(table[0], f"{table[0]}{LOCAL} {everywhere}")
+        place = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}', "
+        yield local.replace("= ReplacingMergeTree(", f"= ReplicatedReplacingMergeTree({place}")
+        shard = "cityHash64(machine_name, user_name)"
+        yield (
+            f"{table[0]} {everywhere} AS {table[1]}{LOCAL}"
+            f" ENGINE = Distributed('{cluster}', currentDatabase(), '{table[1]}{LOCAL}', {shard})"
+        )
 
 
 @dataclass(frozen=True)
@@ -1964,10 +1999,12 @@ class Store:
         run that otherwise takes 0.4 s, and asks the engine for the table's columns first.
         """
         lines = "\n".join(json.dumps(row, ensure_ascii=False, default=json_value) for row in rows).encode()
+        # on a cluster the check that follows must find the rows on their shard
+        settings = INSERT_SETTINGS | ({"distributed_foreground_insert": 1} if self.config.cluster else {})
         self._attempt(
             f"INSERT INTO {table} ({len(rows)} rows)",
             lambda: self.client.raw_insert(
-                table, column_names=list(rows[0]), insert_block=lines, fmt="JSONEachRow", settings=INSERT_SETTINGS
+                table, column_names=list(rows[0]), insert_block=lines, fmt="JSONEachRow", settings=settings
             ),
         )
 
@@ -2005,10 +2042,13 @@ class Store:
 
     def apply_schema(self) -> None:
         databases = self.query("SELECT name FROM system.databases")
+        cluster = self.config.cluster
         if (self.config.database,) not in databases:
-            self.command(f"CREATE DATABASE IF NOT EXISTS `{self.config.database}`")
+            everywhere = f" ON CLUSTER `{cluster}`" if cluster else ""
+            self.command(f"CREATE DATABASE IF NOT EXISTS `{self.config.database}`{everywhere}")
         self.client.database = self.config.database
-        for statement in split_statements(sql_file("ccusage_clickhouse_schema.sql")):
+        statements = split_statements(sql_file("ccusage_clickhouse_schema.sql"))
+        for statement in cluster_statements(statements, cluster) if cluster else statements:
             self.command(statement)
         if not self.has_schema():
             raise ImporterError(
@@ -2080,6 +2120,55 @@ class Store:
                 breakdowns[source, key][model] = Usage.of(tokens, cost)
         return {key: Children(tuple(sorted(models[key])), breakdowns[key]) for key in keys}
 
+    def read_owners(self) -> list[tuple[str, str]]:
+        """Machine and user of every import and usage row."""
+        tables = [HISTORY_TABLE, *(report.table for report in REPORTS.values())]
+        selects = (f"SELECT toString(machine_name), toString(user_name) FROM {table}" for table in tables)
+        return [(machine, user) for machine, user in sorted(self.query(" UNION DISTINCT ".join(selects)))]
+
+    def read_records(self, report: Report) -> tuple[list[Record], dict[Key, datetime]]:
+        """All rows of a report with their children, and when each was first imported."""
+        condition = f"{OWNED} AND record_type = '{report.record_type}'"
+        models: defaultdict[Key, list[str]] = defaultdict(list)
+        for source, key, model in self.query(
+            f"SELECT source, record_key, model_name FROM {MODELS_TABLE} FINAL WHERE {condition}"
+        ):
+            models[source, key].append(model)
+        breakdowns: defaultdict[Key, dict[str, Usage]] = defaultdict(dict)
+        for source, key, model, *tokens, cost in self.query(
+            f"SELECT source, record_key, model_name, {', '.join(USAGE_COLUMNS)}, cost"
+            f" FROM {BREAKDOWNS_TABLE} FINAL WHERE {condition} ORDER BY model_name"
+        ):
+            breakdowns[source, key][model] = Usage.of(tokens, cost)
+        times = [name for name in report.columns if "DateTime" in self.column_types[report.table, name]]
+        columns = [f"toInt64(toUnixTimestamp({name}))" if name in times else f"`{name}`" for name in report.columns]
+        records, created = [], {}
+        for source, key, since, raw, cost, *values in self.query(
+            f"SELECT source, {report.record_key}, toInt64(toUnixTimestamp(created_at)), raw_data, {report.cost_column},"
+            f" {', '.join(USAGE_COLUMNS)}, {', '.join(columns)} FROM {report.table} FINAL WHERE {OWNED} ORDER BY ALL"
+        ):
+            usage = Usage.of(values[: len(USAGE_COLUMNS)], round(cost, DOLLAR_DIGITS))
+            own: dict[str, Any] = dict(zip(report.columns, values[len(USAGE_COLUMNS) :], strict=True))
+            for name in times:
+                own[name] = None if own[name] is None else EPOCH + timedelta(seconds=own[name])
+            record_models = tuple(sorted(models[source, key]))
+            records.append(
+                Record(report.name, source, key, own, usage, record_models, breakdowns[source, key], json.loads(raw))
+            )
+            created[source, key] = EPOCH + timedelta(seconds=since)
+        return records, created
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """All import runs of this machine and user, as `write_history` takes them."""
+        names = [name for table, name in self.column_types if table == HISTORY_TABLE]
+        times = [name for name in names if "DateTime" in self.column_types[HISTORY_TABLE, name]]
+        columns = [f"toInt64(toUnixTimestamp({name}))" if name in times else name for name in names]
+        rows = self.query(f"SELECT {', '.join(columns)} FROM {HISTORY_TABLE} FINAL WHERE {OWNED} ORDER BY ALL")
+        return [
+            {n: EPOCH + timedelta(seconds=v) if n in times else v for n, v in zip(names, row, strict=True)}
+            for row in rows
+        ]
+
     def read_project(self, source: str, project: str) -> tuple[dict[Key, Stored], dict[Key, Stored]]:
         """All stored days and sessions of a project."""
         found: list[dict[Key, Stored]] = []
@@ -2134,48 +2223,37 @@ class Store:
 
     # -- writing --
 
-    def write_plan(self, plan: Plan, repair: bool = False) -> None:
+    def write_plan(self, plan: Plan, repair: bool = False, created: Mapping[Key, datetime] | None = None) -> None:
         """Delete what is changed or removed, then insert what is new or changed, children with it.
 
         The order makes a crash harmless: a row goes after its children and comes back after them. So no
         child is left without a row that the next import knows of, and a row that has come back is whole.
-        `repair` deletes the children of new rows, too: after a crash there may be some.
+        `repair` deletes the children of new rows, too: after a crash there may be some. `created` tells
+        when rows that are new here were first imported elsewhere.
         """
         report = REPORTS[plan.report]
         gone = [old.key for _, old in plan.changed] + [old.key for old in plan.removed]
         self._delete(report, gone, gone + [record.key for record in plan.new] if repair else gone)
+        since = {**(created or {}), **{old.key: EPOCH + timedelta(seconds=old.created_at) for _, old in plan.changed}}
         written = plan.written
-        if not written:
-            return
+        for start in range(0, len(written), BATCH_ROWS):
+            self._insert_records(report, written[start : start + BATCH_ROWS], since)
+
+    def _insert_records(self, report: Report, records: Sequence[Record], created: Mapping[Key, datetime]) -> None:
         now = datetime.now(timezone.utc).replace(microsecond=0)
-        created = {old.key: EPOCH + timedelta(seconds=old.created_at) for _, old in plan.changed}
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
         breakdowns, models, rows = [], [], []
-        for record in written:
+        for record in records:
+            own = {"source": record.source, **owner}
             stamps = {"created_at": created.get(record.key, now), "updated_at": now}
-            child = {
-                "record_type": report.record_type,
-                "source": record.source,
-                **owner,
-                "record_key": record.record_key,
-            }
+            child = {"record_type": report.record_type, **own, "record_key": record.record_key}
             for model, usage in record.breakdowns.items():
                 tokens = dict(zip(USAGE_COLUMNS, usage.tokens, strict=True))
                 breakdowns.append({**child, "model_name": model, **tokens, "cost": usage.cost, **stamps})
             models += [{**child, "model_name": model, **stamps} for model in record.models]
-            rows.append(
-                {
-                    **record.columns,
-                    "source": record.source,
-                    **owner,
-                    **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True)),
-                    report.cost_column: record.usage.cost,
-                    "models_count": len(record.models),
-                    "raw_data": record.raw_data,
-                    "content_hash": record.content_hash,
-                    **stamps,
-                }
-            )
+            row = {**record.columns, **own, **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True))}
+            row |= {report.cost_column: record.usage.cost, "models_count": len(record.models)}
+            rows.append({**row, "raw_data": record.raw_data, "content_hash": record.content_hash, **stamps})
         for table, inserted in ((BREAKDOWNS_TABLE, breakdowns), (MODELS_TABLE, models), (report.table, rows)):
             if inserted:
                 self.insert(table, inserted)
@@ -2184,7 +2262,7 @@ class Store:
         for run in chunked(child_keys):
             for table in (BREAKDOWNS_TABLE, MODELS_TABLE) if run else ():
                 condition = f"{OWNED} AND record_type = '{report.record_type}' AND {CHILD_KEY} IN {KEYS}"
-                self.command(f"DELETE FROM {table} WHERE {condition}", {"keys": run}, DELETE_SETTINGS)
+                self._delete_where(table, condition, {"keys": run})
         for run in chunked(keys):
             if run:
                 parameters = {"keys": run, "record_keys": [key for _, key in run]}
@@ -2192,7 +2270,12 @@ class Store:
                 condition = f"{OWNED} AND (source, {report.record_key}) IN {KEYS}"
                 if report.record_key in report.columns:
                     condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
-                self.command(f"DELETE FROM {report.table} WHERE {condition}", parameters, DELETE_SETTINGS)
+                self._delete_where(report.table, condition, parameters)
+
+    def _delete_where(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
+        # a Distributed table takes no DELETE: each shard deletes from its own
+        target = f"{table}{LOCAL} ON CLUSTER `{self.config.cluster}`" if self.config.cluster else table
+        self.command(f"DELETE FROM {target} WHERE {condition}", parameters, DELETE_SETTINGS)
 
     def check_written(self, plans: Iterable[Plan]) -> None:
         """Read back what was written; ImporterError where the tables do not hold it to the token."""
@@ -2569,22 +2652,18 @@ def history_row(
         "ccusage_version": outcome.fetched.ccusage_version,
         "timezone": outcome.fetched.timezone,
         "privacy": privacy.fingerprint,
-        "rows_new": {name: len(plan.new) for name, plan in plans},
-        "rows_changed": {name: len(plan.changed) for name, plan in plans},
-        "rows_unchanged": {name: len(plan.unchanged) for name, plan in plans},
-        "rows_kept": {name: len(plan.kept) for name, plan in plans},
+        **{f"rows_{what}": {name: len(getattr(plan, what)) for name, plan in plans} for what in OUTCOMES},
         "data_hash": int.from_bytes(digest.digest(), "big"),
         "statistics": json.dumps({**outcome.totals, "warnings": outcome.warnings}, ensure_ascii=False),
         "error": "; ".join(f"{error.what}" for error in outcome.errors.values()),
     }
 
 
-def owned_by(store: Store, fetched: FetchedReports) -> tuple[Store, Config]:
-    """The same database seen from the machine and user that saved reports belong to."""
-    config = dataclasses.replace(store.config, machine_name=fetched.machine_name, user_name=fetched.user_name)
-    other = Store(config, store.client)
+def owned_by(store: Store, machine_name: str, user_name: str) -> Store:
+    """The same database seen from another machine and user."""
+    other = Store(dataclasses.replace(store.config, machine_name=machine_name, user_name=user_name), store.client)
     other.column_types = store.column_types
-    return other, config
+    return other
 
 
 def replay_pending(store: Store) -> int:
@@ -2606,8 +2685,8 @@ def replay_pending(store: Store) -> int:
         waiting.append((saved.fetched_at, path, saved))
     for fetched_at, path, saved in sorted(waiting, key=lambda item: item[:2]):
         log.info("importing the reports of %s, which an earlier run could not finish", fetched_at)
-        owner, config = owned_by(store, saved)
-        import_reports(owner, config, saved, time.monotonic(), kept_in=path)
+        owner = owned_by(store, saved.machine_name, saved.user_name)
+        import_reports(owner, owner.config, saved, time.monotonic(), kept_in=path)
     return len(waiting)
 
 
@@ -2642,6 +2721,37 @@ def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequen
         if plan.kept or any(not stored[key].is_gap for key in missing):
             return False
     return True
+
+
+def push_owner(local: Store, served: Store) -> dict[str, Plan]:
+    """Bring one machine's and user's rows from the embedded database to the server, by the same plan.
+
+    What the server has already, or has more of, stays; so it can be done again, and after an interruption.
+    """
+    last, last_there = local.read_last_import(), served.read_last_import()
+    for what in ("timezone", "privacy"):
+        if last and last_there and getattr(last, what) != getattr(last_there, what):
+            raise ImporterError(
+                f"{served.config.user_name} on {served.config.machine_name}: the server's rows have another {what} "
+                f"({getattr(last_there, what)}) than the local ones ({getattr(last, what)}); together they would "
+                "count usage twice",
+                "push to another CH_DATABASE",
+                EXIT_USAGE,
+            )
+    records: dict[str, list[Record]] = {}
+    created: dict[str, dict[Key, datetime]] = {}
+    for report in REPORTS.values():
+        records[report.name], created[report.name] = local.read_records(report)
+    plans = plan_import(served, records, served.config)
+    for name, plan in plans.items():
+        # an interrupted push may have left children of rows that are new
+        served.write_plan(plan, repair=not plan.is_empty, created=created[name])
+    served.check_written(plans.values())
+    there = {row["import_id"] for row in served.read_history()}
+    runs = [row for row in local.read_history() if row["import_id"] not in there]
+    if runs:
+        served.insert(HISTORY_TABLE, runs)
+    return plans
 
 
 # =====================================================================================================
@@ -2927,16 +3037,12 @@ def render_import(outcome: Outcome, statistics: Mapping[str, Answer] | None) -> 
     rows = []
     for report in REPORTS.values():
         plan = outcome.plans.get(report.name)
-        counts = (
-            ("failed", "", "", "")
-            if plan is None
-            else (f"{len(plan.new):,}", f"{len(plan.changed):,}", f"{len(plan.unchanged):,}", f"{len(plan.kept):,}")
-        )
+        counts = ("failed", "", "", "") if plan is None else tuple(f"{len(getattr(plan, what)):,}" for what in OUTCOMES)
         rows.append((report.table, f"{in_table[report.table]:,}" if in_table else "", *counts))
     for table in (BREAKDOWNS_TABLE, MODELS_TABLE, HISTORY_TABLE) if in_table else ():
         rows.append((table, f"{in_table[table]:,}", "", "", "", ""))
     title = f"Import {outcome.status} in {outcome.duration:.1f} s" if statistics else "What an import would do"
-    return Section(title, ("table", "rows", "new", "changed", "unchanged", "kept"), rows, frozenset(range(1, 6)))
+    return Section(title, ("table", "rows", *OUTCOMES), rows, frozenset(range(1, 6)))
 
 
 def render_difference(outcome: Outcome, now: float) -> list[Section]:
@@ -3475,7 +3581,7 @@ def render_metrics(config: Config, metrics: RunMetrics, now: float, last_success
         rows = [
             ({"table": REPORTS[name].table, "outcome": what}, float(len(getattr(plan, what))))
             for name, plan in outcome.plans.items()
-            for what in ("new", "changed", "unchanged", "kept")
+            for what in OUTCOMES
         ]
         failed = [({"report": name}, float(name in outcome.errors)) for name in REPORTS]
         families.append(("ccusage_importer_last_run_rows", "Rows of the last run by what became of them.", rows))
@@ -3872,6 +3978,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--query", metavar="NAME", nargs="?", const="", help="run a named query, or list them; import nothing"
     )
     what.add_argument("--compare", choices=("month", "week"), help="this period beside the last; import nothing")
+    what.add_argument(
+        "--push-local", action="store_true", help="bring the embedded database's rows to the server; import nothing"
+    )
     what.add_argument("--check-budget", action="store_true", help="exit 4 if a budget is or will be exceeded")
     parser.add_argument(
         "--export",
@@ -4133,8 +4242,7 @@ def log_outcome(outcome: Outcome, config: Config) -> None:
     """The import's figures for the log file."""
     whose = {"import_id": outcome.import_id, "machine": config.machine_name, "user": config.user_name}
     for name, plan in outcome.plans.items():
-        counts = {"new": len(plan.new), "changed": len(plan.changed), "unchanged": len(plan.unchanged)}
-        counts["kept"] = len(plan.kept)
+        counts = {what: len(getattr(plan, what)) for what in OUTCOMES}
         told = ", ".join(f"{count} {what}" for what, count in counts.items())
         log.info("%s: %s", name, told, extra={**whose, "report": name, "rows": counts, **FILE_ONLY})
     done = {**whose, "status": outcome.status, "seconds": round(outcome.duration, 3), **FILE_ONLY}
@@ -4278,6 +4386,33 @@ def print_answer(answer: Answer, output_format: str, screen: Screen) -> None:
         console.print("no rows")
 
 
+def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Everything in the embedded database goes to the server that CH_HOST names."""
+    if config.embedded:
+        raise ImporterError("--push-local: CH_HOST is not set", "set CH_HOST to the server to push to", EXIT_USAGE)
+    config = dataclasses.replace(config, allow_shrink=False)
+    here = dataclasses.replace(config, host=None)
+    if not has_embedded_data(here):
+        raise ImporterError(f"nothing is stored in {here.target}", "set CCUSAGE_DB_PATH to the folder to push from")
+    with contextlib.ExitStack() as stack:
+        for folder in (here.lock_path, config.lock_path):
+            stack.enter_context(ImportLock(folder, lambda text: log.info("%s", text)))
+        local, _ = open_ready_store(here, make_schema=True)
+        served, _ = open_ready_store(config, make_schema=True)
+        assert local is not None
+        assert served is not None
+        stack.callback(local.close)
+        stack.callback(served.close)
+        rows = []
+        for machine, user in local.read_owners():
+            plans = push_owner(owned_by(local, machine, user), owned_by(served, machine, user))
+            counts = [sum(len(getattr(plan, what)) for plan in plans.values()) for what in OUTCOMES]
+            rows.append((f"{user} on {machine}", *(f"{count:,}" for count in counts)))
+            log.info("pushed %s on %s", user, machine, extra=FILE_ONLY)
+        screen.show([Section(f"Pushed to {config.target}", ("whose", *OUTCOMES), rows, frozenset(range(1, 5)))])
+    return EXIT_DONE
+
+
 def run_check(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --check found; exit code 0 only when every required check holds."""
     findings = []
@@ -4319,6 +4454,7 @@ def run(config: Config, options: argparse.Namespace, screen: Screen) -> int:
         (options.query is not None, run_query),
         (options.compare is not None, run_compare),
         (options.check_budget, run_check_budget),
+        (options.push_local, run_push),
         (options.stats or options.export is not None, run_stats),
     ):
         if asked:

@@ -1,0 +1,176 @@
+"""Where one machine is not enough: from the embedded database to a server, and the schema of a cluster."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Machine, Server
+
+import ccusage_importer as ci
+
+TABLES = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", ci.sql_file("ccusage_clickhouse_schema.sql"))
+
+
+def contents(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table as text, when it was last written aside."""
+    return {
+        table: machine.query(f"SELECT toString(tuple(* EXCEPT updated_at)) FROM {table} FINAL ORDER BY 1")
+        for table in TABLES
+    }
+
+
+@pytest.fixture
+def grown(machine: Machine, server: Server) -> Machine:
+    """A laptop with a history: two users, an update of ccusage, a clean-up."""
+    machine.version = "18.0.11"
+    machine.imported("--quiet", CCUSAGE_USER="ada")
+    machine.delete_logs_before(days=30)
+    machine.version = "20.0.24"
+    machine.imported("--quiet", CCUSAGE_USER="ada")
+    machine.imported("--quiet", CCUSAGE_USER="bob")
+    return machine
+
+
+def push(machine: Machine, server: Server, *arguments: str, code: int = 0) -> str:
+    result = machine.run("--push-local", *arguments, **server.settings)
+    assert result.returncode == code, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_push_brings_everything_and_can_be_repeated(grown: Machine, server: Server) -> None:
+    local = contents(grown)
+    said = push(grown, server)
+    assert re.search(r"ada on \S+: new \d+, changed 0, unchanged 0, kept 0", said)
+    on_server = Machine(grown.home, settings=grown.settings, server=server)
+    assert contents(on_server) == local
+
+    before = server.get("/statements")
+    assert re.search(r"bob on \S+: new 0, changed 0, unchanged \d+, kept 0", push(grown, server))
+    after = server.get("/statements")
+    assert {kind: after[kind] - before.get(kind, 0) for kind in ("INSERT", "DELETE")} == {"INSERT": 0, "DELETE": 0}
+
+    # imports go on there as if they had always gone there
+    for user in ("ada", "bob"):
+        on_server.imported("--quiet", CCUSAGE_USER=user)
+    rows_new, rows_changed = server.query(
+        "SELECT toInt64(arraySum(mapValues(rows_new))), toInt64(arraySum(mapValues(rows_changed)))"
+        " FROM ccusage_import_history ORDER BY created_at DESC, import_timestamp DESC LIMIT 1"
+    )[0]
+    assert rows_new == 0
+    assert rows_changed <= 1  # the active block
+
+
+@pytest.mark.parametrize("skip", [0, 2, 5, 9])
+def test_an_interrupted_push_goes_on(grown: Machine, server: Server, skip: int) -> None:
+    server.fail(
+        {"kind": "exception", "code": 243, "text": "x (NOT_ENOUGH_SPACE)", "match": "INSERT", "skip": skip, "times": 99}
+    )
+    assert "make room" in push(grown, server, code=1)
+    server.recover()
+    push(grown, server)
+    assert contents(Machine(grown.home, server=server)) == contents(grown)
+
+
+def test_push_never_shrinks_what_the_server_has(grown: Machine, server: Server) -> None:
+    on_server = Machine(grown.home, settings={"CCUSAGE_USER": "bob"}, server=server)
+    session = max((grown.home / ".claude").rglob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    text = session.read_text(encoding="utf-8")
+    session.write_text(text + text.replace('"requestId":"', '"requestId":"more_').replace('"id":"msg', '"id":"more'))
+    on_server.imported("--quiet")  # the server has more of bob's day than the laptop
+    before = on_server.sums("user_name = 'bob'")
+    assert re.search(r"bob on \S+: .* kept [1-9]", push(grown, server, "--allow-shrink"))
+    after = on_server.sums("user_name = 'bob'")
+    assert after["daily"]["claude"][0] == before["daily"]["claude"][0]
+
+
+def test_push_without_a_server_or_without_data(machine: Machine, server: Server) -> None:
+    result = machine.run("--push-local")
+    assert result.returncode == 2
+    assert "CH_HOST is not set" in result.stderr
+    result = machine.run("--push-local", **server.settings)
+    assert result.returncode == 1
+    assert "nothing is stored in" in result.stderr
+
+
+def test_push_into_rows_cut_by_another_zone_is_refused(machine: Machine, server: Server) -> None:
+    machine.imported("--quiet")
+    on_server = Machine(machine.home, server=server)
+    on_server.imported("--quiet", CCUSAGE_TIMEZONE="Asia/Tokyo")
+    before = contents(on_server)
+    assert "another timezone" in push(machine, server, code=2)
+    assert contents(on_server) == before
+
+
+# ---- a cluster ----------------------------------------------------------------------------------------
+
+
+def cluster_schema() -> list[str]:
+    statements = ci.split_statements(ci.sql_file("ccusage_clickhouse_schema.sql"))
+    return list(ci.cluster_statements(statements, "our-cluster"))
+
+
+def test_the_schema_of_a_cluster_parses_and_is_complete(server: Server) -> None:
+    statements = cluster_schema()
+    for statement in statements:
+        assert server.post("/", f"EXPLAIN AST {statement}"), statement
+        assert re.search(r"IF NOT EXISTS \w+ ON CLUSTER `our-cluster`", statement)
+    text = "\n".join(statements)
+    for table in TABLES:
+        assert f"CREATE TABLE IF NOT EXISTS {table}_local ON CLUSTER" in text
+        assert re.search(
+            rf"CREATE TABLE IF NOT EXISTS {table} ON CLUSTER `our-cluster` AS {table}_local ENGINE = Distributed", text
+        )
+    assert (
+        text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ") == 8
+    )
+    assert "= ReplacingMergeTree" not in text
+    assert text.count("CREATE VIEW IF NOT EXISTS") == 5
+
+
+def test_the_schema_of_a_cluster_differs_in_nothing_but_the_cluster(server: Server) -> None:
+    """Its statements, with what only a cluster has taken out, run here and run again."""
+    for _ in range(2):
+        for statement in cluster_schema():
+            here = statement.replace(" ON CLUSTER `our-cluster`", "")
+            here = re.sub(r"ReplicatedReplacingMergeTree\('[^']*', '[^']*', ", "ReplacingMergeTree(", here)
+            here = re.sub(
+                r" AS (\w+) ENGINE = Distributed.*", r" AS \1 ENGINE = Merge(currentDatabase(), '^\1$')", here
+            )
+            server.post("/", here)
+    columns = "SELECT name, type FROM system.columns WHERE table = '{}' AND database = 'default' ORDER BY position"
+    for table in TABLES:
+        names = [name for name, _ in server_columns(server, columns.format(f"{table}_local"))]
+        assert names == [name for t, name in ci.expected_columns() if t == table]
+
+
+def server_columns(server: Server, sql: str) -> list[tuple[Any, ...]]:
+    server.database = "default"
+    return server.query(sql)
+
+
+def test_deletes_run_on_the_shards(monkeypatch: pytest.MonkeyPatch, server: Server, tmp_path: Path) -> None:
+    options = ci.make_parser().parse_args([])
+    config = ci.read_config(
+        {"CH_HOST": "127.0.0.1", "CH_PORT": str(server.port), "CH_CLUSTER": "our-cluster", "CCUSAGE_USER": "u"}, options
+    )
+    store = ci.open_store(config)
+    said: list[str] = []
+    monkeypatch.setattr(store, "command", lambda sql, *_: said.append(sql))
+    row = ci.Stored("daily", "claude", "2026-11-20", 1, ci.Usage(), 0)
+    store.write_plan(ci.Plan("daily", removed=[row]))
+    store.close()
+    assert [sql.split(" WHERE")[0] for sql in said] == [
+        f"DELETE FROM {table}_local ON CLUSTER `our-cluster`"
+        for table in ("ccusage_model_breakdowns", "ccusage_models_used", "ccusage_usage_daily")
+    ]
+    for sql in said:
+        bound = re.sub(r"\{(\w+):(\w+\(.*?\)\)|\w+)\}", "NULL", sql)
+        assert server.post("/", f"EXPLAIN AST {bound}")
+
+
+def test_a_cluster_needs_a_host() -> None:
+    with pytest.raises(ci.ImporterError, match="CH_CLUSTER is set, CH_HOST is not"):
+        ci.read_config({"CH_CLUSTER": "c", "CCUSAGE_USER": "u"}, ci.make_parser().parse_args([]))
