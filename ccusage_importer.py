@@ -660,8 +660,7 @@ def find_ccusage(config: Config, groups: ProcessGroups) -> Ccusage:
         version = ccusage_version(groups, [bunx, spec], config.timeout)
         return checked_version(Ccusage((bunx, spec), version, "bunx"))
     if (npx := shutil.which("npx")) is not None:
-        launcher = npx_launcher(groups, npx, spec, config.timeout)
-        return checked_version(installed_ccusage(groups, launcher, config.timeout, "npx"))
+        return checked_version(npx_ccusage(config, groups, npx, spec))
     raise ImporterError(
         "ccusage is not installed, and neither bunx nor npx is there to fetch it",
         "install Node 20 or newer, or set CCUSAGE_BIN to the path of ccusage",
@@ -678,6 +677,22 @@ def checked_version(ccusage: Ccusage) -> Ccusage:
         )
     log.warning("ccusage %s is newer than the tested versions 15 to 20", ccusage.version)
     return ccusage
+
+
+def npx_ccusage(config: Config, groups: ProcessGroups, npx: str, spec: str) -> Ccusage:
+    """The ccusage that npx has installed; where, is remembered, because asking npx takes 0.4 s."""
+    memory = config.state_path / "npx-ccusage"
+    with contextlib.suppress(OSError, ImporterError):
+        remembered = Path(memory.read_text(encoding="utf-8"))
+        if config.ccusage_version != "latest" and remembered.is_absolute() and remembered.exists():
+            ccusage = installed_ccusage(groups, remembered, config.timeout, "npx")
+            if ccusage.version == config.ccusage_version:
+                return ccusage
+    launcher = npx_launcher(groups, npx, spec, config.timeout)
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        memory.write_text(str(launcher), encoding="utf-8")
+    return installed_ccusage(groups, launcher, config.timeout, "npx")
 
 
 def npx_launcher(groups: ProcessGroups, npx: str, spec: str, timeout: float) -> Path:

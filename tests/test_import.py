@@ -325,6 +325,19 @@ def test_found_by_npx_on_a_machine_without_ccusage(machine: Machine, tmp_path: P
     said = machine.imported(**settings)
     assert f"ccusage {NEWEST} (npx)" in said
     assert "completed" in said
+    # where npx has put it is remembered, and looked up again when it is gone or another version is wanted
+    memory = machine.home / ".local" / "state" / "ccusage-importer" / "npx-ccusage"
+    launcher = memory.read_text()
+    broken_npx = tmp_path / "bin" / "npx"
+    broken_npx.parent.mkdir()
+    broken_npx.write_text("#!/bin/sh\necho 'npx was asked' >&2; exit 1\n")
+    broken_npx.chmod(0o755)
+    no_npx = {**settings, "PATH": f"{broken_npx.parent}:{path}"}
+    assert f"ccusage {NEWEST} (npx)" in machine.imported(**no_npx)
+    assert "npx was asked" in machine.run(**no_npx, CCUSAGE_VERSION="20.0.11").stderr
+    memory.write_text(launcher.replace("node_modules", "gone"))
+    assert "npx was asked" in machine.run(**no_npx).stderr
+    assert f"ccusage {NEWEST} (npx)" in machine.imported(**settings)
 
 
 def test_ccusage_on_the_path_comes_before_npx(machine: Machine, tmp_path: Path) -> None:
