@@ -109,18 +109,27 @@ class Machine:
         return json.loads(result.stdout)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.server.query(sql) if self.server else query(self.db_path, sql)
+        return self.queries([sql])[0]
+
+    def queries(self, statements: list[str]) -> list[list[tuple[Any, ...]]]:
+        """Rows of several queries, for which the embedded database is opened once."""
+        if self.server:
+            return [self.server.query(sql) for sql in statements]
+        client = clickhouse_connect.get_client(interface="chdb", path=str(self.db_path), database="ccusage")
+        try:
+            return [[tuple(row) for row in client.query(sql).result_rows] for sql in statements]
+        finally:
+            client.close()
 
     def sums(self, where: str = "1") -> dict[str, dict[str, tuple[int, float]]]:
         """Tokens and cost of each table by source."""
+        statements = [
+            f"SELECT source, sum(total_tokens), sum({cost}) FROM {table} FINAL WHERE {where} GROUP BY source"
+            for table, cost in USAGE_TABLES.values()
+        ]
         return {
-            report: {
-                source: (tokens, cost)
-                for source, tokens, cost in self.query(
-                    f"SELECT source, sum(total_tokens), sum({cost}) FROM {table} FINAL WHERE {where} GROUP BY source"
-                )
-            }
-            for report, (table, cost) in USAGE_TABLES.items()
+            report: {source: (tokens, cost) for source, tokens, cost in rows}
+            for report, rows in zip(USAGE_TABLES, self.queries(statements), strict=True)
         }
 
     def rows(self, table: str, columns: str = "* EXCEPT updated_at") -> list[tuple[Any, ...]]:
@@ -128,16 +137,13 @@ class Machine:
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every usage row, the active block aside, with the time it was last written."""
-        tables = [table for table, _ in USAGE_TABLES.values()]
-        rows = {
-            table: self.query(
-                f"SELECT * FROM {table} FINAL {'WHERE NOT is_active' if table.endswith('blocks') else ''} ORDER BY ALL"
-            )
-            for table in tables
+        statements = {
+            table: f"SELECT * FROM {table} FINAL {'WHERE NOT is_active' if table.endswith('blocks') else ''} ORDER BY ALL"
+            for table, _ in USAGE_TABLES.values()
         }
         for table in ("ccusage_model_breakdowns", "ccusage_models_used"):
-            rows[table] = self.query(f"SELECT * FROM {table} FINAL WHERE record_type != 'block' ORDER BY ALL")
-        return rows
+            statements[table] = f"SELECT * FROM {table} FINAL WHERE record_type != 'block' ORDER BY ALL"
+        return dict(zip(statements, self.queries(list(statements.values())), strict=True))
 
     def delete_logs_before(self, days: float) -> int:
         """What Claude Code does: delete log files that are older; returns how many."""
@@ -146,15 +152,6 @@ class Machine:
         for path in old:
             path.unlink()
         return len(old)
-
-
-def query(db_path: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of a query on an embedded database that nobody else has open."""
-    client = clickhouse_connect.get_client(interface="chdb", path=str(db_path), database="ccusage")
-    try:
-        return [tuple(row) for row in client.query(sql).result_rows]
-    finally:
-        client.close()
 
 
 class Server:

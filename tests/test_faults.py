@@ -148,14 +148,15 @@ DIE_AT = """
 """
 
 
+@pytest.mark.parametrize("first_step", [1, 2, 3])
 def test_killed_between_any_two_statements(
-    story: Story, expected: dict[str, list[tuple[Any, ...]]], tmp_path: Path
+    story: Story, expected: dict[str, list[tuple[Any, ...]]], tmp_path: Path, first_step: int
 ) -> None:
     """SIGKILL before and after each write of an import; then the logs are gone, and the next run is exact."""
     base = embedded(tmp_path / "base")
     ok(run(story.first, base))
     kills = 0
-    for step in range(1, 99):
+    for step in range(first_step, 99, 3):  # in three parts, for as many processors
         settings = embedded(tmp_path / str(step))
         shutil.copytree(base["CCUSAGE_DB_PATH"], settings["CCUSAGE_DB_PATH"], symlinks=True)
         result = run_patched(DIE_AT.format(step=step, before=step % 2 == 0), story.grown, settings)
@@ -169,7 +170,7 @@ def test_killed_between_any_two_statements(
             assert set(left[table]) ^ set(expected[table]) == set(), f"{table}, killed at statement {step}"
         assert left == expected, f"killed at statement {step}"
         shutil.rmtree(settings["HOME"])
-    assert kills > 15, kills
+    assert kills > 7, kills
 
 
 def test_killed_at_random_times(
@@ -506,7 +507,6 @@ def test_the_readmes_statements_for_a_shared_server_are_sql(server: Server) -> N
 
 def test_the_constraint_refuses_rows_in_another_name(story: Story, server: Server, tmp_path: Path) -> None:
     settings = served(tmp_path / "home", server)
-    ok(run_patched("", story.first, settings, "--stats"))  # nothing is stored yet, and is not made by looking
     run(story.first, settings)
     for table in (*ALL_TABLES, "ccusage_import_history"):
         server.post(f"/?database={server.database}", f"TRUNCATE TABLE {table}")

@@ -16,10 +16,8 @@ TABLES = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", ci.sql_file("ccusage_cl
 
 def contents(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table as text, when it was last written aside."""
-    return {
-        table: machine.query(f"SELECT toString(tuple(* EXCEPT updated_at)) FROM {table} FINAL ORDER BY 1")
-        for table in TABLES
-    }
+    statements = [f"SELECT toString(tuple(* EXCEPT updated_at)) FROM {table} FINAL ORDER BY 1" for table in TABLES]
+    return dict(zip(TABLES, machine.queries(statements), strict=True))
 
 
 @pytest.fixture
