@@ -2596,17 +2596,17 @@ def pending_folder(config: Config) -> Path:
 
 
 def import_reports(
-    store: Store, config: Config, fetched: FetchedReports, clock: float, kept_in: Path | None = None
+    store: Store, fetched: FetchedReports, last: LastImport | None, clock: float, kept_in: Path | None = None
 ) -> Outcome:
     """Store what was fetched: plan, keep the reports safe, write, check, tell history.
 
-    `clock` is when the run began, by time.monotonic(). `kept_in` is the folder of reports that an earlier
-    run could not finish; it is removed at the end.
+    `last` is this machine's and user's last import, `clock` when the run began, by time.monotonic().
+    `kept_in` is the folder of reports that an earlier run could not finish; it is removed at the end.
     """
+    config = store.config
     started = datetime.now(timezone.utc) - timedelta(seconds=time.monotonic() - clock)
     import_id = kept_in.name if kept_in else uuid.uuid4().hex
     privacy = Privacy(config.hash_projects, config.project_hash_key)
-    last = store.read_last_import()
     outcome = Outcome(import_id, fetched, {}, dict(fetched.errors), [], last)
     folder = kept_in or pending_folder(config) / import_id
     try:
@@ -2701,7 +2701,7 @@ def replay_pending(store: Store) -> int:
     for fetched_at, path, saved in sorted(waiting, key=lambda item: item[:2]):
         log.info("importing the reports of %s, which an earlier run could not finish", fetched_at)
         owner = owned_by(store, saved.machine_name, saved.user_name)
-        import_reports(owner, owner.config, saved, time.monotonic(), kept_in=path)
+        import_reports(owner, saved, owner.read_last_import(), time.monotonic(), kept_in=path)
     return len(waiting)
 
 
@@ -3080,7 +3080,7 @@ def render_statistics(statistics: Mapping[str, Answer], now: float, narrow: Narr
     total = statistics["totals"].dicts()[0]
     words = narrow.words if narrow else ""
     if not total["days_with_usage"]:
-        why = f"there is none of {words}" if words else "run an import first"
+        why = f"there is none of {words}" if words else "no usage has been imported yet"
         return [Section("Usage", ("", ""), [("nothing stored", why)])]
     parts: list[Part] = [render_overview(statistics, total, now, words)]
     if "heatmap" in statistics:
@@ -4202,8 +4202,9 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             if options.dry_run:
                 return show_plan(store, last, config, fetched, screen)
             assert store is not None
-            replay_pending(store)
-            outcome = import_reports(store, config, fetched, clock)
+            if replay_pending(store):
+                last = store.read_last_import()
+            outcome = import_reports(store, fetched, last, clock)
         except ImporterError as error:
             if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:
                 with contextlib.suppress(ImporterError):

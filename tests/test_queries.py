@@ -43,7 +43,7 @@ def test_every_query_runs_on_an_empty_database(tmp_path: Path) -> None:
         for view in re.findall(r"CREATE VIEW IF NOT EXISTS (\w+)", SCHEMA):
             assert store.query(f"SELECT * FROM {view}") == []
         sections = ci.render_statistics(ci.fetch_statistics(store), 0)
-        assert sections == [ci.Section("Usage", ("", ""), [("nothing stored", "run an import first")])]
+        assert sections == [ci.Section("Usage", ("", ""), [("nothing stored", "no usage has been imported yet")])]
         store.apply_schema()  # a second time changes nothing
     finally:
         store.close()
