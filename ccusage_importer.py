@@ -1544,6 +1544,13 @@ class Plan:
     def is_empty(self) -> bool:
         return not (self.new or self.changed or self.removed)
 
+    def drop(self, key: Key) -> None:
+        """Forget what was planned for a fetched row."""
+        self.new = [record for record in self.new if record.key != key]
+        self.changed = [pair for pair in self.changed if pair[0].key != key]
+        self.unchanged = [record for record in self.unchanged if record.key != key]
+        self.kept = [pair for pair in self.kept if pair[0].key != key]
+
     def after(self, stored: Mapping[Key, Stored]) -> dict[Key, Record | Stored]:
         """The rows that this plan leaves of those that are stored."""
         rows: dict[Key, Record | Stored] = dict(stored)
@@ -1763,55 +1770,66 @@ def plan_project_sessions(
     plan: Plan,
     projects_plan: Plan,
     stored: Mapping[Key, Stored],
+    split_projects: frozenset[str],
     load_project: LoadProject,
     load_children: LoadChildren,
 ) -> None:
     """Amend a plan for the rows that are all sessions of a project, as ccusage 15 to 18 tells them.
 
     Such a row is to hold what the project's days hold and no session row does. So it does not stand still
-    when the project grows after a clean-up, and once a newer ccusage gives the sessions rows of their own
-    they are not counted twice. `load_project` gives the stored days and sessions of a source's project.
+    when the project grows after a clean-up, and with a newer ccusage, which gives sessions rows of their
+    own, before or after it, nothing is counted twice. `split_projects` have such sessions stored;
+    `load_project` gives the stored days and sessions of a source's project.
     """
-    fetched_keys = {record.key for record in (*plan.written, *plan.unchanged)}
-    kept = {record.key: record for record, _ in plan.kept}
-    for key, old in stored.items():
-        if not old.is_whole_project or key in fetched_keys:
-            continue  # no such row, or ccusage tells it and says no less than is stored
-        stored_days, stored_sessions = load_project(old.source, old.project)
+    fetched = {record.key: record for record in (*plan.written, *plan.unchanged, *(r for r, _ in plan.kept))}
+    kept = {record.key for record, _ in plan.kept}
+    wholes = {key: old.project for key, old in stored.items() if old.is_whole_project}
+    wholes |= {key: project for key, r in fetched.items() if (project := r.columns["project_path"]) == r.record_key}
+    for key, project in sorted(wholes.items()):
+        told, old = fetched.get(key), stored.get(key)
+        is_split = project in split_projects
+        if told is not None and key not in kept and not is_split:
+            continue  # ccusage tells it, says no less than is stored, and nothing else holds a part of it
+        stored_days, stored_sessions = load_project(key[0], project)
         stored_sessions.pop(key, None)
         days: dict[Key, Record | Stored] = dict(stored_days)
-        days.update({r.key: r for r in projects_plan.written if r.columns["project_id"] == old.project})
+        days.update({r.key: r for r in projects_plan.written if r.columns["project_id"] == project})
         sessions: dict[Key, Record | Stored] = dict(stored_sessions)
-        sessions.update({r.key: r for r in plan.written if r.columns["project_path"] == old.project and r.key != key})
+        sessions.update({r.key: r for r in plan.written if r.columns["project_path"] == project and r.key != key})
 
         by_days = sum_records("session", key, {}, days, "projects", load_children)
         by_sessions = sum_records("session", key, {}, sessions, "session", load_children)
-        before = sum_usage([old.usage, *(row.usage for row in stored_sessions.values())])
+        before = sum_usage(row.usage for row in (*stored_sessions.values(), *([old] if old else [])))
         whole = max(by_days.usage, before, key=lambda usage: usage.total)
         rest = whole.minus(by_sessions.usage)
-        if rest.tokens == old.usage.tokens or (key in kept and rest.total < old.usage.total):
+        if old is not None and not is_split and told is not None and rest.total <= old.usage.total:
+            continue  # kept
+        plan.drop(key)
+        if old is not None and rest.tokens == old.usage.tokens:
+            plan.kept += [(told, old)] if told is not None else []
             continue
         if rest.total == 0:
-            plan.removed.append(old)
+            plan.removed += [old] if old is not None else []
             continue
-        last_activity = EPOCH + timedelta(seconds=old.ends)
-        if key in kept:
-            last_activity = max(last_activity, kept[key].columns["last_activity"])
-            plan.kept = [(record, row) for record, row in plan.kept if record.key != key]
+        moments = [EPOCH + timedelta(seconds=old.ends)] if old is not None else []
+        moments += [told.columns["last_activity"]] if told is not None else []
         breakdowns = {
             model: left
             for model, usage in by_days.breakdowns.items()
             if (left := usage.minus(by_sessions.breakdowns.get(model, Usage()))).total
         }
         columns = {
-            "session_id": old.record_key,
-            "project_path": old.project,
+            "session_id": key[1],
+            "project_path": project,
             "first_activity": None,
-            "last_activity": last_activity,
+            "last_activity": max(moments),
         }
         raw = {"derivedFrom": REPORTS["projects"].table, "totalTokens": rest.total, "totalCost": rest.cost}
         record = Record("session", *key, columns, rest, tuple(breakdowns), breakdowns, raw)
-        plan.changed.append((record, old))
+        if old is None:
+            plan.new.append(record)
+        else:
+            plan.changed.append((record, old))
 
 
 # ---- the database ------------------------------------------------------------------------------------
@@ -2203,6 +2221,15 @@ class Store:
             )
         return found[0], found[1]
 
+    def read_split_projects(self, projects: Sequence[str]) -> frozenset[str]:
+        """Those of the projects that have stored sessions with rows of their own."""
+        rows = self.query(
+            f"SELECT DISTINCT project_path FROM {REPORTS['session'].table} FINAL"
+            f" WHERE {OWNED} AND project_path IN {{projects:Array(String)}} AND session_id != project_path",
+            {"projects": list(projects)},
+        )
+        return frozenset(project for (project,) in rows)
+
     def read_priced(self, models: LostPrices) -> LostPrices:
         """Those of the models that have a stored row with a cost."""
         rows = self.query(
@@ -2527,7 +2554,11 @@ def plan_import(store: Store | None, records: Mapping[str, Sequence[Record]], co
             plans[name] = plan_report(name, records[name], stored[name], *how)
     if "session" in plans and store is not None:
         projects_plan = plans.get("projects", Plan("projects"))
-        plan_project_sessions(plans["session"], projects_plan, stored["session"], store.read_project, load_children)
+        told = [r.record_key for r in records["session"] if r.record_key == r.columns["project_path"]]
+        split = store.read_split_projects(told) if told else frozenset()
+        plan_project_sessions(
+            plans["session"], projects_plan, stored["session"], split, store.read_project, load_children
+        )
     if "blocks" in records:
         plans["blocks"] = plan_blocks(records["blocks"], stored["blocks"], *how)
     if "monthly" in records:

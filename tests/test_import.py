@@ -165,6 +165,15 @@ def test_an_update_of_ccusage_after_a_cleanup_keeps_the_history_of_projects(mach
         machine.imported("--quiet")
 
 
+def test_two_versions_of_ccusage_in_turn_count_nothing_twice(machine: Machine) -> None:
+    """Cron finds one version, a person another."""
+    for version in (NEWEST, "18.0.11", NEWEST, "18.0.11"):
+        machine.version = version
+        machine.imported("--quiet")
+        sums = machine.sums("source = 'claude'")
+        assert_same(sums, dict.fromkeys(sums, sums["daily"]))
+
+
 def test_two_machines_and_two_users_do_not_touch_each_other(machine: Machine) -> None:
     machine.imported("--quiet", CCUSAGE_USER="ada")
     ada = machine.rows("ccusage_usage_daily", "*")

@@ -240,6 +240,7 @@ def plan_sessions(fetched: list[Record], old: list[Record], old_days: list[Recor
         plan,
         ci.plan_report("projects", new_days, index(*old_days)),
         index(*old),
+        frozenset(r.columns["project_path"] for r in old if r.record_key != r.columns["project_path"]),
         lambda source, project: (index(*old_days), index(*old)),
         lambda report, keys: {k: Children(everything[k].models, everything[k].breakdowns) for k in keys},
     )
@@ -282,6 +283,19 @@ def test_a_project_row_that_only_lost_logs_is_kept() -> None:
         [project_day(2, 20)],
     )
     assert outcome(plan)["kept"] == ["p"]
+    assert plan.is_empty
+
+
+def test_an_older_ccusage_after_a_newer_one_counts_nothing_twice() -> None:
+    # the newer one has stored the sessions s and t; the older one tells them, and 5 tokens more, as one row
+    plan = plan_sessions(
+        [session("p", 35, "p")],
+        [session("s", 20, "p"), session("t", 10, "p")],
+        [project_day(1, 30)],
+        [project_day(1, 35)],
+    )
+    assert [(row.record_key, row.usage.total) for row in plan.new] == [("p", 5)]
+    plan = plan_sessions([session("p", 30, "p")], [session("s", 30, "p")], [project_day(1, 30)], [project_day(1, 30)])
     assert plan.is_empty
 
 
