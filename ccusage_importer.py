@@ -2548,10 +2548,11 @@ def plan_import(store: Store | None, records: Mapping[str, Sequence[Record]], co
         ):
             lost_prices = store.read_priced(unpriced)
     how = (lost_prices, config.allow_shrink)
-    plans: dict[str, Plan] = {}
-    for name in ("daily", "projects", "session"):
-        if name in records:
-            plans[name] = plan_report(name, records[name], stored[name], *how)
+    plans: dict[str, Plan] = {
+        name: plan_report(name, report_records, stored[name], *how)
+        for name, report_records in records.items()
+        if name not in ("blocks", "monthly")  # those have rules of their own
+    }
     if "session" in plans and store is not None:
         projects_plan = plans.get("projects", Plan("projects"))
         told = [r.record_key for r in records["session"] if r.record_key == r.columns["project_path"]]
