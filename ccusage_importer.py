@@ -54,7 +54,7 @@ import uuid
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
@@ -357,10 +357,14 @@ def dialect_of(version: str) -> Dialect:
 
 @dataclass(frozen=True)
 class Command:
-    """One ccusage command. `name` is also the name of its file in --save-json."""
+    """One ccusage command. `name` is also the name of its file in --save-json.
+
+    `for_agents`: needed only where the daily report tells of other agents than claude.
+    """
 
     name: str
     arguments: tuple[str, ...]
+    for_agents: bool = False
 
 
 @dataclass(frozen=True)
@@ -421,7 +425,7 @@ REPORTS: dict[str, Report] = {
                 # Only `claude session` tells a session's project; `session` brings the other agents.
                 Dialect.AGENTS: (
                     Command("session", ("claude", "session")),
-                    Command("session_agents", ("session",)),
+                    Command("session_agents", ("session",), for_agents=True),
                 ),
             },
             containers=("sessions", "session"),
@@ -823,6 +827,14 @@ def fetch_command(
     raise failure
 
 
+def tells_other_agents(daily: Any) -> bool:
+    """Whether a daily report has rows of other agents than claude, as far as it can be read at all."""
+    try:
+        return any(agent["agent"] != "claude" for row in daily["daily"] for agent in row["agents"])
+    except (KeyError, TypeError):
+        return True
+
+
 def fetch_reports(
     config: Config,
     ccusage: Ccusage,
@@ -854,20 +866,30 @@ def fetch_reports(
             arguments.append("--offline")
         with ThreadPoolExecutor(config.workers, thread_name_prefix="ccusage") as pool:
             try:
-                futures = {
-                    pool.submit(timed, report.name, command, arguments): (report.name, command.name)
-                    for report in REPORTS.values()
-                    for command in report.commands[ccusage.dialect]
+                commands = [(r.name, command) for r in REPORTS.values() for command in r.commands[ccusage.dialect]]
+                running = {
+                    pool.submit(timed, report, command, arguments): (report, command.name)
+                    for report, command in commands
+                    if not command.for_agents
                 }
-                for future in as_completed(futures):
-                    report_name, name = futures[future]
-                    seconds[name], result = future.result()
-                    if isinstance(result, ImporterError):
-                        errors[report_name] = result
-                        on_done(name, seconds[name], result)
-                    else:
-                        documents[name] = result
-                        on_done(name, seconds[name], None)
+                while running:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        report_name, name = running.pop(future)
+                        seconds[name], result = future.result()
+                        error = result if isinstance(result, ImporterError) else None
+                        if error is None:
+                            documents[name] = result
+                        else:
+                            errors[report_name] = error
+                        on_done(name, seconds[name], error)
+                        # each command reads all logs again: the one for other agents only where there are any
+                        for report, command in commands if name == "daily" else ():
+                            if command.for_agents and tells_other_agents(result):
+                                running[pool.submit(timed, report, command, arguments)] = (report, command.name)
+                            elif command.for_agents:
+                                documents[command.name], seconds[command.name] = [], 0.0
+                                on_done(command.name, 0.0, None)
             except BaseException:
                 groups.end_all()
                 pool.shutdown(cancel_futures=True)
@@ -906,7 +928,7 @@ def save_reports(fetched: FetchedReports, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, document in [*fetched.documents.items(), ("manifest", manifest)]:
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-                json.dump(document, file, ensure_ascii=False, indent=1)
+                file.write(json.dumps(document, ensure_ascii=False))  # json.dump would be the slow encoder
                 file.flush()
                 os.fsync(file.fileno())
             Path(file.name).replace(folder / f"{name}.json")
@@ -1040,12 +1062,13 @@ class Record:
 
         Of the raw JSON only the names of its fields count: a field that ccusage adds is stored with the
         next import, but the order of its lists and the last digit of its sums, which differ from run to
-        run, do not make a row a changed one.
+        run, do not make a row a changed one. Nor does the active block's projection, which falls with the
+        clock.
         """
         content = [
             self.source,
             self.record_key,
-            self.columns,
+            {name: value for name, value in self.columns.items() if name != "projection"},
             self.usage.tokens,
             self.usage.cost,
             self.models,
@@ -1839,7 +1862,8 @@ OLDEST_ENGINE = (25, 8)
 # A patch part instead of a rewritten partition: 8 ms where a classic DELETE takes 0.5 to 1.8 s.
 DELETE_SETTINGS = {"lightweight_delete_mode": "lightweight_update"}
 INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
-BATCH_ROWS = 20_000  # of one insert: bounds the memory of a first import
+MANY_KEYS = 5_000
+BATCH_ROWS = 10_000  # of one insert: bounds the memory of a first import
 LOCAL = "_local"  # of a cluster: the part of a table that a shard holds
 PARAMETER_BYTES = 60_000  # ClickHouse takes 128 KB in one form field
 
@@ -2137,9 +2161,13 @@ class Store:
         """Models and their usage of stored rows."""
         models: defaultdict[Key, list[str]] = defaultdict(list)
         breakdowns: defaultdict[Key, dict[str, Usage]] = defaultdict(dict)
-        condition = f"{OWNED} AND record_type = '{REPORTS[report_name].record_type}' AND {CHILD_KEY} IN {KEYS}"
-        for run in chunked(keys):
-            if not run:
+        owned = f"{OWNED} AND record_type = '{REPORTS[report_name].record_type}'"
+        # many keys are many statements: then it is faster to read all children and look
+        condition, runs = (
+            (owned, [None]) if len(keys) > MANY_KEYS else (f"{owned} AND {CHILD_KEY} IN {KEYS}", chunked(keys))
+        )
+        for run in runs:
+            if run == []:
                 continue
             for source, key, model in self.query(
                 f"SELECT source, record_key, model_name FROM {MODELS_TABLE} FINAL WHERE {condition}", {"keys": run}
@@ -2241,11 +2269,11 @@ class Store:
 
     def read_totals(self) -> dict[str, Any]:
         """Cost (US dollars), tokens, days and sessions of this machine and user."""
-        cost, tokens, days = self.query(
-            f"SELECT sum(total_cost), sum(total_tokens), uniqExact(date)"
+        cost, tokens, days, sessions = self.query(
+            f"SELECT sum(total_cost), sum(total_tokens), uniqExact(date),"
+            f" (SELECT count() FROM {REPORTS['session'].table} FINAL WHERE {OWNED})"
             f" FROM {REPORTS['daily'].table} FINAL WHERE {OWNED}"
         )[0]
-        sessions = self.query(f"SELECT count() FROM {REPORTS['session'].table} FINAL WHERE {OWNED}")[0][0]
         return {"cost": round(cost, DOLLAR_DIGITS), "tokens": tokens, "days": days, "sessions": sessions}
 
     def read_spending(self, today: date) -> list[dict[str, Any]]:
@@ -2386,13 +2414,25 @@ def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     }
 
 
+def import_chdb() -> None:
+    """Import chdb without pyarrow, which it loads but does not need here: 130 ms instead of 280."""
+    absent = "pyarrow" not in sys.modules
+    if absent:
+        sys.modules["pyarrow"] = None  # type: ignore[assignment]  # makes `import pyarrow` an ImportError
+    try:
+        import chdb  # noqa: F401
+    finally:
+        if absent:
+            del sys.modules["pyarrow"]
+
+
 def open_store(config: Config) -> Store:
     """Connect to the server or open the embedded engine. Takes 0.3 s embedded: call it in a thread."""
     try:
         import clickhouse_connect
 
         if config.embedded:
-            import chdb  # noqa: F401
+            import_chdb()
     except ImportError as error:
         raise ImporterError(
             f"the engine's library is not installed: {error}", "install clickhouse-connect[chdb], or set CH_HOST"
@@ -2960,13 +3000,14 @@ def sql_text(text: str) -> str:
 def ask_query(
     store: Store, query: Query, values: Mapping[str, str] | None = None, narrow: Narrow | None = None
 ) -> Answer:
-    """Run a named query. An empty answer has its column names, too."""
+    """Run a named query. The driver tells no columns of an empty answer: `ask_columns` does."""
     statement, parameters = query.bound(values or {})
-    settings = (narrow or Narrow()).settings
-    columns, rows = store.ask(statement, parameters, settings)
-    if not columns:
-        columns = tuple(str(row[0]) for row in store.ask(f"DESCRIBE ({statement})", parameters, settings)[1])
-    return Answer(columns, rows)
+    return Answer(*store.ask(statement, parameters, (narrow or Narrow()).settings))
+
+
+def ask_columns(store: Store, query: Query, values: Mapping[str, str]) -> tuple[str, ...]:
+    statement, parameters = query.bound(values)
+    return tuple(str(row[0]) for row in store.ask(f"DESCRIBE ({statement})", parameters)[1])
 
 
 # The queries that the statistics are made of: after an import, and what --stats and --export have besides.
@@ -4172,9 +4213,8 @@ class Screen:
             yield done
 
 
-def fetch_or_load(config: Config, options: argparse.Namespace, zone: str, screen: Screen) -> FetchedReports:
-    if options.from_json is not None:
-        return load_reports(options.from_json)
+def fetch(config: Config, zone: str, screen: Screen) -> FetchedReports:
+    """Find ccusage and run its reports, with progress on the screen."""
     groups = ProcessGroups()
     try:
         ccusage = find_ccusage(config, groups)
@@ -4208,8 +4248,8 @@ def run_import(config: Config, options: argparse.Namespace, screen: Screen) -> i
 def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen, metrics: RunMetrics) -> int:
     """Fetch and store while the database opens; with --dry-run, print the plan instead."""
     clock = time.monotonic()
-    if options.from_json is not None:
-        saved = load_reports(options.from_json)
+    saved = load_reports(options.from_json) if options.from_json is not None else None
+    if saved is not None:
         config = dataclasses.replace(
             config, machine_name=options.machine_name or saved.machine_name, user_name=saved.user_name
         )
@@ -4221,14 +4261,14 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
         opening: Future[tuple[Store | None, LastImport | None]] = opener.submit(
             open_ready_store, config, not options.dry_run
         )
-        fetched = fetch_or_load(config, options, config.timezone or machine_timezone(os.environ), screen)
+        fetched = saved or fetch(config, config.timezone or machine_timezone(os.environ), screen)
         try:
             store, last = opening.result()
             if store is not None:
                 stack.callback(store.close)
-            if last and last.timezone != fetched.timezone and not config.timezone and not options.from_json:
+            if last and last.timezone != fetched.timezone and not config.timezone and saved is None:
                 log.info("the days of this machine are cut by %s since its first import", last.timezone)
-                fetched = fetch_or_load(config, options, last.timezone, screen)
+                fetched = fetch(config, last.timezone, screen)
             if options.save_json is not None:
                 save_reports(fetched, options.save_json)
             if options.dry_run:
@@ -4408,7 +4448,10 @@ def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> in
     query.bound(values)  # a wrong name or value is told before the database is opened
     with reading(config) as store:
         if store is not None:
-            print_answer(ask_query(store, query, values, narrowed(options)), options.format, screen)
+            answer = ask_query(store, query, values, narrowed(options))
+            if not answer.rows:
+                answer = Answer(ask_columns(store, query, values), ())
+            print_answer(answer, options.format, screen)
     return EXIT_DONE
 
 
