@@ -59,7 +59,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -611,6 +611,10 @@ def ccusage_version(groups: ProcessGroups, command: Sequence[str], timeout: floa
     except subprocess.TimeoutExpired as error:
         raise ImporterError(f"{name} --version gave no answer in {timeout:g} s", "raise CCUSAGE_TIMEOUT") from error
     found = re.search(rb"\d+\.\d+\.\d+[-0-9A-Za-z.]*", stdout)
+    if code == 0 and found is None:
+        raise ImporterError(
+            f"{name} is not ccusage; asked for its version, it said: {last_words(stderr, stdout)}", "set CCUSAGE_BIN"
+        )
     if code != 0 or found is None:
         raise ImporterError(
             f"{name} does not run; it said: {last_words(stderr, stdout)}",
@@ -2880,7 +2884,8 @@ class Query:
             try:
                 parameters[name] = read(text)
             except ValueError as error:
-                raise configuration_error(f"--param {name}", text, f"of the type of {literal}") from error
+                wanted = {"String": "a text", "Int64": "a whole number"}.get(kind, "a number")
+                raise configuration_error(f"--param {name}", text, wanted) from error
             statement = re.sub(rf"{re.escape(literal)}(\s+AS\s+{name}\b)", rf"{{{name}:{kind}}}\1", statement, count=1)
         return statement, parameters
 
@@ -2897,10 +2902,9 @@ def literal_type(literal: str) -> tuple[str, Callable[[str], Any]]:
 
 def unknown(flag: str, name: str, known: Iterable[str], wanted: str) -> ImporterError:
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 3, 0.4) or names
-    return ImporterError(
-        f"{flag}: {name!r} is not {wanted}", f"the nearest: {', '.join(near)}" if near else "it has none", EXIT_USAGE
-    )
+    near = difflib.get_close_matches(name, names, 3, 0.6) or (names if len(names) < 6 else [])
+    fix = f"did you mean {' or '.join(near)}?" if near else "see --query" if names else "it has none"
+    return ImporterError(f"{flag}: {name!r} is not {wanted}", fix, EXIT_USAGE)
 
 
 def parse_queries(sql: str) -> dict[str, Query]:
@@ -2997,12 +3001,21 @@ def sql_text(text: str) -> str:
     return f"'{escaped}'"
 
 
+# Queries about today, this month and the ones before: --days would cut their periods short.
+OWN_PERIODS = frozenset(
+    {"period_totals", "periods_compared", "models_compared", "month_end", "days_to_budget", "year_end"}
+)
+
+
 def ask_query(
     store: Store, query: Query, values: Mapping[str, str] | None = None, narrow: Narrow | None = None
 ) -> Answer:
     """Run a named query. The driver tells no columns of an empty answer: `ask_columns` does."""
     statement, parameters = query.bound(values or {})
-    return Answer(*store.ask(statement, parameters, (narrow or Narrow()).settings))
+    narrow = narrow or Narrow()
+    if query.name in OWN_PERIODS:
+        narrow = dataclasses.replace(narrow, days=None)
+    return Answer(*store.ask(statement, parameters, narrow.settings))
 
 
 def ask_columns(store: Store, query: Query, values: Mapping[str, str]) -> tuple[str, ...]:
@@ -3062,6 +3075,10 @@ def human_change(now: float, before: float) -> str:
     sign = "+" if now >= before else ""
     percent = f" ({100 * (now - before) / before:+.0f}%)" if before else ""
     return f"{sign}{human_cost(now - before)}{percent}"
+
+
+def human_days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
 
 
 def human_age(seconds: float) -> str:
@@ -3129,7 +3146,10 @@ def render_import(outcome: Outcome, statistics: Mapping[str, Answer] | None) -> 
         rows.append((report.table, f"{in_table[report.table]:,}" if in_table else "", *counts))
     for table in (BREAKDOWNS_TABLE, MODELS_TABLE, HISTORY_TABLE) if in_table else ():
         rows.append((table, f"{in_table[table]:,}", "", "", "", ""))
-    title = f"Import {outcome.status} in {outcome.duration:.1f} s" if statistics else "What an import would do"
+    if not statistics:
+        planned = [(table, *counts) for table, _, *counts in rows]
+        return Section("What an import would do", ("table", *OUTCOMES), planned, frozenset(range(1, 5)))
+    title = f"Import {outcome.status} in {outcome.duration:.1f} s"
     return Section(title, ("table", "rows", *OUTCOMES), rows, frozenset(range(1, 6)))
 
 
@@ -3200,16 +3220,16 @@ def render_overview(statistics: Mapping[str, Answer], total: Mapping[str, Any], 
     ]
     if "streaks" in statistics:
         streaks = statistics["streaks"].dicts()[0]
-        rows.append(("current streak", f"{streaks['current_streak']} days"))
-        rows.append(("longest streak", f"{streaks['longest_streak']} days"))
+        rows.append(("current streak", human_days(streaks["current_streak"])))
+        rows.append(("longest streak", human_days(streaks["longest_streak"])))
     if "hours_of_day" in statistics:
         hours = statistics["hours_of_day"].dicts()
         busiest = max(hours, key=lambda row: row["cost"], default=None)
         if busiest is not None and busiest["cost"]:
-            rows.append(("busiest hour", f"{busiest['hour']:02}:00 ({human_cost(busiest['cost'])})"))
+            rows.append(("busiest hour", f"{busiest['hour']:02}:00 UTC ({human_cost(busiest['cost'])})"))
     if "user_favourite_model" in statistics:
         favourites = {row["model"] for row in statistics["user_favourite_model"].dicts()}
-        rows.append(("favourite model" if len(favourites) == 1 else "favourite models", ", ".join(sorted(favourites))))
+        rows.append(("favourite model (by tokens)", ", ".join(sorted(favourites))))
     if "cache_savings" in statistics:
         saved = sum(row["saved"] for row in statistics["cache_savings"].dicts())
         rows.append(("saved by the cache", f"about {human_cost(saved)}"))
@@ -3230,7 +3250,7 @@ def render_trends(statistics: Mapping[str, Answer]) -> list[Section]:
         )
         for row in statistics["periods_compared"].dicts()
     ]
-    columns = ("", "so far", "before, to the same day", "change", "before")
+    columns = ("", "so far", "last, to the same day", "change", "last, whole")
     sections = [Section("Periods", ("period", *columns[1:]), compared, frozenset(range(1, 5)))]
     month = statistics["month_end"].dicts()[0]
     rows = [
@@ -3290,7 +3310,7 @@ def render_comparison(answers: Mapping[str, Answer], period: str) -> list[Sectio
     ]
     columns = ("", f"this {period}", f"last {period}, to the same day", "change", f"last {period}, whole")
     title = f"This {period} against the last"
-    return [Section(title, (f"{period} and models", *columns[1:]), table, frozenset(range(1, 5)))]
+    return [Section(title, ("whole and by model", *columns[1:]), table, frozenset(range(1, 5)))]
 
 
 def render_budgets(config: Config, answers: Mapping[str, Answer]) -> tuple[list[Section], list[str]]:
@@ -3312,7 +3332,7 @@ def render_budgets(config: Config, answers: Mapping[str, Answer]) -> tuple[list[
             broken.append(f"{whose} is exceeded: {human_cost(spent)} are spent")
         elif forecast is not None and forecast > budget:
             broken.append(f"{whose} will be exceeded: the forecast for the month's end is {human_cost(forecast)}")
-    section = Section("Budget", ("budget", "dollars", "spent", "left", "forecast"), rows, frozenset(range(1, 5)))
+    section = Section("Budget", ("budget", "limit", "spent", "left", "forecast"), rows, frozenset(range(1, 5)))
     return [section] if rows else [], broken
 
 
@@ -3635,7 +3655,7 @@ def human_cell(column: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        in_dollars = re.search(r"cost|dollar|budget|saved$|forecast|burn_rate|change$", column)
+        in_dollars = re.search(r"cost|dollar|budget|saved$|forecast|burn_rate|change|average_of|next_7", column)
         return human_cost(value) if in_dollars and "percent" not in column else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) and column not in ("year", "hour") else str(value)
 
@@ -3744,7 +3764,6 @@ class Finding:
 
 def check_everything(config: Config) -> Iterator[Finding]:
     """Every finding as soon as it is made; nothing stops at the first miss."""
-    yield from check_environment(config, os.environ)
     ccusage, fetched = None, None
     groups = ProcessGroups()
     try:
@@ -3780,12 +3799,13 @@ def check_everything(config: Config) -> Iterator[Finding]:
             with contextlib.suppress(ImporterError):
                 last = store.read_last_import() if store and store.has_schema() else None
         if ccusage is not None:
-            zone = config.timezone or (last.timezone if last else machine_timezone(os.environ))
+            zone = last.timezone if last else config.timezone or machine_timezone(os.environ)
             fetched = fetch_reports(config, ccusage, zone, groups)
             yield from check_reports(fetched)
             yield from check_logs(config, fetched, store if last else None)
         yield from check_settings(config, last)
         yield from check_cron(last, time.time())
+    yield from check_environment(config, os.environ)
 
 
 def check_environment(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -3807,9 +3827,11 @@ def check_settings(config: Config, last: LastImport | None) -> Iterator[Finding]
         yield Finding("time zone", True, f"{config.timezone or here} (will be fixed by the first import)")
         return
     fine = config.timezone in (None, last.timezone)
-    found = f"{last.timezone}, fixed by the first import" + (
-        f"; the machine is in {here}" if here != last.timezone else ""
-    )
+    found = f"{last.timezone}, fixed by the first import"
+    if not fine:
+        found += f"; CCUSAGE_TIMEZONE is {config.timezone}"
+    elif here != last.timezone:
+        found += f"; the machine is in {here}"
     yield Finding("time zone", fine, found, f"unset CCUSAGE_TIMEZONE or set it to {last.timezone}")
     same = last.privacy == Privacy(config.hash_projects, config.project_hash_key).fingerprint
     yield Finding(
@@ -3886,7 +3908,9 @@ def check_logs(config: Config, fetched: FetchedReports, store: Store | None) -> 
     yield Finding(
         "days at risk",
         not at_risk,
-        f"{len(at_risk)} days are not stored and will be deleted soon: {', '.join(at_risk[:5])}" if at_risk else "none",
+        f"{len(at_risk)} days are not stored and will be deleted soon: {', '.join(at_risk[:5] + ['...'] * (len(at_risk) > 5))}"
+        if at_risk
+        else "none",
         "run an import now, and hourly from then on: setup_cronjob.sh",
         required=False,
     )
@@ -4044,9 +4068,17 @@ def check_cron(last: LastImport | None, now: float) -> Iterator[Finding]:
 # =====================================================================================================
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong flag as every other error is told."""
+
+    def error(self, message: str) -> NoReturn:
+        print_error(ImporterError(message, "see --help"))
+        raise SystemExit(EXIT_USAGE)
+
+
 def make_parser() -> argparse.ArgumentParser:
     variables = "\n".join(f"  {name:<19} {meaning}" for name, meaning in VARIABLES.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ccusage_importer.py",
         description="Import what ccusage reports into ClickHouse, and show what it says.",
         epilog=f"environment (a flag beats its variable):\n{variables}\n\n"
@@ -4123,6 +4155,19 @@ class JsonLines(logging.Formatter):
         return json.dumps(line | fields, ensure_ascii=False)
 
 
+class OutputHandler(logging.StreamHandler[Any]):
+    """Writes lines to a stream that may be closed or full: an import goes on, what was lost is told at its end."""
+
+    lost: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not isinstance(error, BrokenPipeError):  # its reader has seen enough
+            self.lost = error
+
+
 class PrivateLogFile(logging.handlers.RotatingFileHandler):
     """A log file that is rotated, and readable by its owner alone."""
 
@@ -4151,10 +4196,10 @@ class Screen:
         log.setLevel(logging.DEBUG if verbose else logging.INFO)
         lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", TIME_LAYOUT)
         formatter = JsonLines() if log_format == "json" else lines
-        warnings: logging.Handler = logging.StreamHandler(sys.stderr)
+        warnings: logging.Handler = OutputHandler(sys.stderr)
         warnings.setFormatter(logging.Formatter("warning: %(message)s") if self.on_terminal else formatter)
         warnings.setLevel(logging.WARNING)
-        notes: logging.Handler = logging.StreamHandler(sys.stdout)
+        self.notes = notes = OutputHandler(sys.stdout)
         notes.setFormatter(logging.Formatter("%(message)s") if self.on_terminal else formatter)
         notes.addFilter(lambda record: record.levelno < logging.WARNING)
         for handler in [warnings] if quiet and not verbose else [warnings, notes]:
@@ -4165,9 +4210,8 @@ class Screen:
                 log_file.parent.mkdir(parents=True, exist_ok=True)
                 file = PrivateLogFile(log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1)
             except OSError as error:
-                raise configuration_error(
-                    "--log-file", str(log_file), f"a file to write to ({error.strerror})"
-                ) from error
+                what = f"--log-file: {log_file} cannot be written: {error.strerror}"
+                raise ImporterError(what, "give another file", EXIT_USAGE) from error
             file.setFormatter(formatter)
             log.addHandler(file)
 
@@ -4195,12 +4239,11 @@ class Screen:
             yield told
             return
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress, SpinnerColumn, TextColumn
 
         with Progress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description}"),
-            TimeElapsedColumn(),
             console=Console(),
         ) as progress:
             tasks = {name: progress.add_task(name, total=1) for name in commands}
@@ -4288,7 +4331,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
         metrics.outcome = outcome
         if options.metrics_file is not None:
             metrics.spending = store.read_spending(datetime.now(zoneinfo.ZoneInfo(fetched.timezone)).date())
-        if not screen.quiet:
+        if not screen.quiet and (outcome.has_usage or outcome.totals.get("days")):
             now = time.time()
             statistics = fetch_statistics(store, names=IMPORT_STATISTICS)
             budgets, _ = fetch_budgets(store, config)
@@ -4321,7 +4364,7 @@ def tell_outcome(outcome: Outcome, screen: Screen) -> None:
     if not outcome.has_usage:
         log.info(
             "no usage found in %s, nor of another agent; if your logs are elsewhere, set CLAUDE_CONFIG_DIR "
-            "(CODEX_HOME, ... for the others). Nothing was changed",
+            "(CODEX_HOME, ... for the others). No usage was changed",
             " and ".join(str(folder / "projects") for folder in reversed(claude_folders(os.environ))),
         )
 
@@ -4351,7 +4394,8 @@ def check_options(options: argparse.Namespace) -> None:
     if options.export is not None and options.export.suffix not in EXPORTS:
         raise configuration_error("--export", str(options.export), f"a file that ends in {', '.join(EXPORTS)}")
     if options.export is not None and not options.export.absolute().parent.is_dir():
-        raise configuration_error("--export", str(options.export), "a file in a folder that exists")
+        folder = options.export.absolute().parent
+        raise ImporterError(f"--export: there is no folder {folder}", "make it, or give another file", EXIT_USAGE)
     if options.export is not None and any((options.check, options.dry_run, options.compare, options.check_budget)):
         raise ImporterError("--export writes the statistics alone", "leave the other flag out", EXIT_USAGE)
     if options.format != "table" and options.query is None and not (options.check and options.format == "json"):
@@ -4433,8 +4477,11 @@ def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> in
     """Run a named query and print its answer, or list the queries by section."""
     queries = parse_queries(sql_file("queries.sql"))
     if not options.query:
-        rows = [(query.section, query.name, query.question) for query in queries.values()]
-        print_answer(Answer(("section", "name", "question"), rows), options.format, screen)
+        rows = [
+            (query.section, query.name, query.question, " ".join(f"{n}={v}" for n, v in query.tunables.items()))
+            for query in queries.values()
+        ]
+        print_answer(Answer(("section", "name", "question", "tunables"), rows), options.format, screen)
         return EXIT_DONE
     query = queries.get(options.query)
     if query is None:
@@ -4443,8 +4490,10 @@ def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> in
     for text in options.param:
         name, equals, value = text.partition("=")
         if not equals:
-            raise configuration_error("--param", text, "of the form NAME=VALUE")
+            raise ImporterError(f"--param: {text!r} has no value", f"say --param {name}=VALUE", EXIT_USAGE)
         values[name] = value
+    if query.name == "days_to_budget" and config.budget_month is not None:
+        values.setdefault("budget", f"{config.budget_month:.0f}")
     query.bound(values)  # a wrong name or value is told before the database is opened
     with reading(config) as store:
         if store is not None:
@@ -4506,29 +4555,34 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
 
 def run_check(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --check found; exit code 0 only when every required check holds."""
-    findings = []
-    for finding in check_everything(config):
-        findings.append(finding)
+    return EXIT_DONE if tell_findings(check_everything(config), options, screen) else EXIT_FAILED
+
+
+def tell_findings(findings: Iterable[Finding], options: argparse.Namespace, screen: Screen) -> bool:
+    """Print each finding as it comes, or all of them as JSON; returns whether every required one holds."""
+    told = []
+    for finding in findings:
+        told.append(finding)
         if options.format == "table" and not (screen.quiet and finding.holds):
             print_finding(finding, screen.on_terminal)
-    good = all(finding.holds or not finding.required for finding in findings)
+    failed = sum(not finding.holds for finding in told if finding.required)
     if options.format == "json":
-        checks = [dataclasses.asdict(finding) for finding in findings]
-        print(json.dumps({"ok": good, "version": __version__, "checks": checks}, indent=2, ensure_ascii=False))
+        checks = [dataclasses.asdict(finding) for finding in told]
+        print(json.dumps({"ok": not failed, "version": __version__, "checks": checks}, indent=2, ensure_ascii=False))
     elif not screen.quiet:
-        missed = sum(not finding.holds for finding in findings if finding.required)
-        print("everything that an import needs is there" if good else f"{missed} required checks failed")
-    return EXIT_DONE if good else EXIT_FAILED
+        count = f"{failed} required check{'s' if failed > 1 else ''} failed"
+        print(count if failed else "everything that an import needs is there")
+    return not failed
 
 
 def print_finding(finding: Finding, coloured: bool) -> None:
-    word = "ok" if finding.holds else "MISSING" if finding.required else "note"
+    word = "ok" if finding.holds else "FAILED" if finding.required else "note"
     if coloured and "NO_COLOR" not in os.environ:
-        colour = {"ok": 32, "MISSING": 31, "note": 33}[word]
-        word = f"\x1b[{colour}m{word}\x1b[0m" + " " * (7 - len(word))
-    print(f"{word:<7} {finding.name}: {one_line(finding.found)}")
+        colour = {"ok": 32, "FAILED": 31, "note": 33}[word]
+        word = f"\x1b[{colour}m{word}\x1b[0m" + " " * (6 - len(word))
+    print(f"{word:<6} {finding.name}: {one_line(finding.found)}")
     if finding.fix and not finding.holds:
-        print(f"        fix: {one_line(finding.fix)}")
+        print(f"       fix: {one_line(finding.fix)}")
 
 
 def print_error(error: ImporterError) -> None:
@@ -4565,19 +4619,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         quiet = options.quiet or options.format != "table"  # a program reads it: no notes among the answer
         screen = Screen(quiet, options.verbose, options.log_file, options.log_format)
-        config = read_config(os.environ, options)
         check_options(options)
-        return run(config, options, screen)
+        try:
+            config = read_config(os.environ, options)
+        except ImporterError as error:
+            if not options.check:
+                raise
+            tell_findings([Finding("configuration", False, error.what, error.fix)], options, screen)
+            return error.exit_code
+        code = run(config, options, screen)
+        if screen.notes.lost is not None:
+            raise screen.notes.lost
+        return code
     except ImporterError as error:
         if options.verbose:
             trace = traceback.format_exc()
             print(config.redact(trace) if config else trace, file=sys.stderr)
         print_error(error)
         return error.exit_code
+    except BrokenPipeError:  # its reader has seen enough
+        return EXIT_DONE
     except KeyboardInterrupt:
         print("error: interrupted; nothing is lost, the next import goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
+def flush_output() -> bool:
+    """Write what is still unwritten; False where it cannot be, and then nobody complains again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return isinstance(error, BrokenPipeError)
+    return True
+
+
+def run_main() -> int:
+    """`main`, and an error where its output could not be written."""
+    try:
+        code = main()
+        written = flush_output()
+    except OSError:
+        code, written = EXIT_FAILED, False
+        flush_output()
+    if not written:
+        print_error(ImporterError("the output cannot be written", "make room, or write elsewhere"))
+    return code if written else code or EXIT_FAILED
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_main())

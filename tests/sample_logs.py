@@ -237,11 +237,15 @@ def main(argv: list[str] | None = None) -> int:
     importer = Path(__file__).resolve().parent.parent / "ccusage_importer.py"
     with tempfile.TemporaryDirectory(prefix="ccusage-sample-") as scratch:
         home = (options.keep or Path(scratch)).resolve()
-        if not (home / ".claude").exists():
+        there = (home / ".claude").exists()
+        if not there:
             write_logs(home, days=options.days, seed=options.seed)
-        print(f"sample logs in {home}", file=sys.stderr)
+        print(f"sample logs in {home}{' (they were there already)' if there else ''}", file=sys.stderr)
         command = [sys.executable, str(importer), *options.arguments]
-        return subprocess.run(command, env=sandbox_environment(home), check=False).returncode
+        try:
+            return subprocess.run(command, env=sandbox_environment(home), check=False).returncode
+        except KeyboardInterrupt:  # the importer has told it
+            return 130
 
 
 if __name__ == "__main__":

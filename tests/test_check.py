@@ -51,10 +51,10 @@ def test_for_people_a_line_each_and_for_a_miss_the_fix(machine: Machine) -> None
     result = machine.run("--check", CCUSAGE_BIN=str(machine.home / "broken"))
     assert result.returncode == 1
     lines = result.stdout.splitlines()
-    miss = next(number for number, line in enumerate(lines) if line.startswith("MISSING ccusage: CCUSAGE_BIN"))
-    assert lines[miss + 1].startswith("        fix: set CCUSAGE_BIN")
-    assert any(line.startswith("ok      lock: free") for line in lines)  # it went on after the miss
-    assert lines[-1] == "1 required checks failed"
+    miss = next(number for number, line in enumerate(lines) if line.startswith("FAILED ccusage: CCUSAGE_BIN"))
+    assert lines[miss + 1].startswith("       fix: set CCUSAGE_BIN")
+    assert any(line.startswith("ok     lock: free") for line in lines)  # it went on after the miss
+    assert lines[-1] == "1 required check failed"
     assert "\x1b" not in result.stdout
 
 
@@ -253,3 +253,11 @@ def test_where_claude_codes_folders_are(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / ".claude").mkdir()
     (tmp_path / ".claude" / "settings.json").write_text("[1]")
     assert ci.cleanup_days({})[0] == 30
+
+
+def test_a_wrong_variable_is_told_by_check_too(machine: Machine) -> None:
+    result = machine.run("--check", "--format", "json", CH_PORT="abc")
+    assert result.returncode == 2
+    told = json.loads(result.stdout)
+    assert told["ok"] is False
+    assert "CH_PORT" in told["checks"][0]["found"]

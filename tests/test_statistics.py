@@ -8,13 +8,14 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sample_logs
-from conftest import ROOT, Machine
+from conftest import IMPORTER, ROOT, Machine
 from rich.console import Console
 
 import ccusage_importer as ci
@@ -80,8 +81,8 @@ def test_a_tunable_gets_another_value(imported: Machine) -> None:
     [
         (["cost_by_modell"], "--query: 'cost_by_modell' is not a query's name", "cost_by_model"),
         (["daily_trend", "--param", "day=5"], "--param: 'day' is not a parameter of daily_trend", "days"),
-        (["daily_trend", "--param", "days=many"], "--param days: 'many' is not of the type of 30", "--param days"),
-        (["daily_trend", "--param", "days"], "--param: 'days' is not of the form NAME=VALUE", "NAME=VALUE"),
+        (["daily_trend", "--param", "days=many"], "--param days: 'many' is not a whole number", "--param days"),
+        (["daily_trend", "--param", "days"], "--param: 'days' has no value", "--param days=VALUE"),
         (["daily_trend", "--days", "0"], "--days: '0' is not a number of days", "1 to 100000"),
     ],
 )
@@ -291,7 +292,7 @@ def test_budgets_of_the_user_over_all_machines(imported: Machine) -> None:
     spent, forecast = month["cost_so_far"], month["forecast"]
     good = {"CCUSAGE_BUDGET_MONTH": str(forecast + 1), "CCUSAGE_BUDGET_DAY": "1000"}
     said = imported.imported("--check-budget", **good)
-    assert f"Budget: month: dollars ${forecast + 1:,.2f}, spent ${spent:,.2f}" in said
+    assert f"Budget: month: limit ${forecast + 1:,.2f}, spent ${spent:,.2f}" in said
     assert "Budget: month" in imported.imported("--stats", **good)
 
     result = imported.run("--check-budget", "--quiet", CCUSAGE_BUDGET_MONTH=str(spent / 2))
@@ -319,3 +320,48 @@ def test_the_readmes_panels_run(imported: Machine) -> None:
     named = re.findall(r"`([a-z_]+)` \(", section)
     assert len(named) == 5
     assert set(named) <= ci.parse_queries(ci.sql_file("queries.sql")).keys()
+
+
+# ---- at the edges of a shell --------------------------------------------------------------------------
+
+
+def test_the_readmes_queries_and_parameters_exist(imported: Machine) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Answers")[1].split("\n## ")[0]
+    commands = re.findall(r"--query (\w+)(.*)", section)
+    assert commands
+    for name, rest in commands:
+        imported.imported("--query", name, *rest.split("#")[0].split())
+
+
+def test_days_do_not_cut_short_what_has_periods_of_its_own(imported: Machine) -> None:
+    for name in ("month_end", "periods_compared"):
+        assert answer(imported, name, "--days", "2") == answer(imported, name)
+    assert answer(imported, "totals", "--days", "2") != answer(imported, "totals")
+
+
+@pytest.mark.parametrize("arguments", [["--stats"], ["--compare", "month"], ["--check"], ["--query"], []])
+def test_a_reader_that_leaves_and_a_full_disk(imported: Machine, arguments: list[str]) -> None:
+    command = [sys.executable, str(IMPORTER), *arguments]
+    line = " ".join(f"'{word}'" for word in command)
+    environment = imported.environment()
+    left = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line} | head -1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (left.returncode, left.stderr) == (0, "")
+    full = subprocess.run(
+        ["bash", "-c", f"{line} >/dev/full"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in full.stderr
+    assert full.stderr.startswith("error: the output cannot be written") or arguments == [], full.stderr
+    assert full.returncode == (1 if arguments else full.returncode)
+
+
+def test_without_colour_the_shapes_tell_the_levels(imported: Machine) -> None:
+    command = ["script", "-qec", f"{sys.executable} {IMPORTER} --stats", "/dev/null"]
+    environment = imported.environment(NO_COLOR="1", TERM="xterm", COLUMNS="100")
+    screen = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert all(shape in screen for shape in ci.HEAT_SHAPES)
