@@ -511,7 +511,7 @@ class FetchedReports:
     machine_name: str
     user_name: str
     fetched_at: str
-    documents: Mapping[str, Any]
+    documents: dict[str, Any]
     errors: Mapping[str, ImporterError] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -1023,6 +1023,11 @@ class Usage:
         return Usage.of(tokens, max(round(self.cost - other.cost, DOLLAR_DIGITS), 0.0))
 
 
+def json_text(value: Any) -> str:
+    """JSON as it is stored in `raw_data`: the same text for the same value."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
 def sum_usage(usages: Iterable[Usage]) -> Usage:
     return sum(usages, Usage())
 
@@ -1050,15 +1055,11 @@ class Record:
     usage: Usage
     models: tuple[str, ...] = ()
     breakdowns: Mapping[str, Usage] = field(default_factory=dict)
-    raw: Any = None
+    raw_data: str = "{}"
 
     @property
     def key(self) -> Key:
         return (self.source, self.record_key)
-
-    @property
-    def raw_data(self) -> str:
-        return json.dumps(self.raw, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @functools.cached_property
     def content_hash(self) -> int:
@@ -1077,7 +1078,7 @@ class Record:
             self.usage.cost,
             self.models,
             {model: [*usage.tokens, usage.cost] for model, usage in self.breakdowns.items()},
-            sorted(self.raw) if isinstance(self.raw, dict) else None,
+            sorted(json.loads(self.raw_data)) if self.raw_data.startswith("{") else None,
         ]
         text = json.dumps(content, sort_keys=True, default=str)
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -1103,6 +1104,10 @@ class Privacy:
         if not self.hashed:
             return "plain"
         return f"hmac-{self.name('ccusage-importer fingerprint')}" if self.key else "sha256"
+
+    def raw_data(self, value: Any) -> str:
+        """A row's JSON for its column `raw_data`."""
+        return json_text(self.raw(value))
 
     def raw(self, value: Any, field_name: str = "") -> Any:
         """The same JSON with project names made private, wherever in it they are."""
@@ -1285,14 +1290,14 @@ def unwrap_rows(report: Report, command: str, document: Any) -> Iterator[tuple[R
 
 def reshape_daily(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
     day = Row(row.place, {"date": period}).day("date") if period else row.day("date")
-    return usage_record("daily", row, source, str(day), {"date": day}, privacy.raw(row.data))
+    return usage_record("daily", row, source, str(day), {"date": day}, privacy.raw_data(row.data))
 
 
 def reshape_monthly(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
     month = period or row.text("month")
     first = Row(row.place, {"month": f"{month}-01"}).day("month")
     columns = {"month": month, "year": first.year, "month_num": first.month}
-    return usage_record("monthly", row, source, month, columns, privacy.raw(row.data))
+    return usage_record("monthly", row, source, month, columns, privacy.raw_data(row.data))
 
 
 def reshape_session(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
@@ -1328,7 +1333,7 @@ def reshape_session(row: Row, source: str, period: str, dialect: Dialect, privac
     for name in ("sessionId", "period"):
         if is_project and name in raw:
             raw[name] = session_id
-    return usage_record("session", row, source, session_id, columns, raw)
+    return usage_record("session", row, source, session_id, columns, json_text(raw))
 
 
 def reshape_block(row: Row, source: str, period: str, dialect: Dialect, privacy: Privacy) -> Record:
@@ -1362,7 +1367,7 @@ def reshape_block(row: Row, source: str, period: str, dialect: Dialect, privacy:
             row.dollars("costUSD"),
         ),
         models=checked_models(row, models),
-        raw=privacy.raw(row.data),
+        raw_data=privacy.raw_data(row.data),
     )
 
 
@@ -1370,7 +1375,7 @@ def reshape_project(row: Row, source: str, project: str, dialect: Dialect, priva
     day = row.day("date")
     project_id = privacy.name(project)
     columns = {"date": day, "project_id": project_id}
-    return usage_record("projects", row, source, f"{day}/{project_id}", columns, privacy.raw(row.data))
+    return usage_record("projects", row, source, f"{day}/{project_id}", columns, privacy.raw_data(row.data))
 
 
 RESHAPE: dict[str, Callable[[Row, str, str, Dialect, Privacy], Record]] = {
@@ -1388,11 +1393,13 @@ def checked_models(row: Row, models: tuple[str, ...]) -> tuple[str, ...]:
     return models
 
 
-def usage_record(report: str, row: Row, source: str, record_key: str, columns: Mapping[str, Any], raw: Any) -> Record:
-    """What daily, monthly, session and project rows share; `raw` is the row's JSON, made private."""
+def usage_record(
+    report: str, row: Row, source: str, record_key: str, columns: Mapping[str, Any], raw_data: str
+) -> Record:
+    """What daily, monthly, session and project rows share; `raw_data` is the row's JSON, made private."""
     breakdowns = row.breakdowns()
     models = tuple(sorted({*row.model_names("modelsUsed"), *breakdowns}))
-    return Record(report, source, record_key, columns, row.usage(), checked_models(row, models), breakdowns, raw)
+    return Record(report, source, record_key, columns, row.usage(), checked_models(row, models), breakdowns, raw_data)
 
 
 Combine = Callable[[Sequence[Any]], Any]
@@ -1420,7 +1427,7 @@ def merge_records(records: Sequence[Record]) -> Record:
         usage=sum_usage(record.usage for record in records),
         models=tuple(sorted({model for record in records for model in record.models})),
         breakdowns=sum_by_model(record.breakdowns for record in records),
-        raw=[record.raw for record in records],
+        raw_data=f"[{','.join(record.raw_data for record in records)}]",
     )
 
 
@@ -1750,7 +1757,7 @@ def sum_records(
     breakdowns = sum_by_model(part.breakdowns for part in parts)
     models = tuple(sorted({model for part in parts for model in part.models} | set(breakdowns)))
     raw = {"derivedFrom": REPORTS[rows_report].table, "totalTokens": usage.total, "totalCost": usage.cost}
-    return Record(report, *key, columns, usage, models, breakdowns, raw)
+    return Record(report, *key, columns, usage, models, breakdowns, json_text(raw))
 
 
 def plan_months(
@@ -1852,7 +1859,7 @@ def plan_project_sessions(
             "last_activity": max(moments),
         }
         raw = {"derivedFrom": REPORTS["projects"].table, "totalTokens": rest.total, "totalCost": rest.cost}
-        record = Record("session", *key, columns, rest, tuple(breakdowns), breakdowns, raw)
+        record = Record("session", *key, columns, rest, tuple(breakdowns), breakdowns, json_text(raw))
         if old is None:
             plan.new.append(record)
         else:
@@ -2217,9 +2224,7 @@ class Store:
             for name in times:
                 own[name] = None if own[name] is None else EPOCH + timedelta(seconds=own[name])
             record_models = tuple(sorted(models[source, key]))
-            records.append(
-                Record(report.name, source, key, own, usage, record_models, breakdowns[source, key], json.loads(raw))
-            )
+            records.append(Record(report.name, source, key, own, usage, record_models, breakdowns[source, key], raw))
             created[source, key] = EPOCH + timedelta(seconds=since)
         return records, created
 
@@ -2667,6 +2672,9 @@ def kept_notes(plans: Mapping[str, Plan], outcome_version: str, last: LastImport
     return notes
 
 
+KEPT = ". The fetched reports are kept in {folder}; the next import stores them"
+
+
 def pending_folder(config: Config) -> Path:
     return config.lock_path / "pending"
 
@@ -2694,6 +2702,7 @@ def import_reports(
             writing = [plan for plan in outcome.plans.values() if not plan.is_empty]
             if writing and kept_in is None:
                 save_reports(fetched, folder)
+                fetched.documents.clear()  # they are on disk, and large where the logs are
             for plan in writing:
                 store.write_plan(plan, repair=kept_in is not None)
             store.check_written(writing)
@@ -2708,6 +2717,8 @@ def import_reports(
             store.attempts = 1
             with contextlib.suppress(ImporterError):
                 store.write_history(history_row(outcome, started, {}, privacy))
+            if (folder / MANIFEST).exists():
+                error.fix += KEPT.format(folder=folder)
         raise
     return outcome
 
@@ -4324,7 +4335,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:
                 with contextlib.suppress(ImporterError):
                     folder = keep_for_next_run(config, fetched)
-                    error.fix += f". The fetched reports are kept in {folder}; the next import stores them"
+                    error.fix += KEPT.format(folder=folder)
             raise
         tell_outcome(outcome, screen)
         log_outcome(outcome, config)

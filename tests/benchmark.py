@@ -288,7 +288,7 @@ def random_usage(rng: random.Random) -> dict[str, ci.Usage]:
 
 def record_of(report: str, key: str, columns: Mapping[str, Any], by_model: Mapping[str, ci.Usage]) -> ci.Record:
     total = ci.sum_usage(by_model.values())
-    return ci.Record(report, "claude", key, columns, total, tuple(by_model), by_model, raw_row(by_model))
+    return ci.Record(report, "claude", key, columns, total, tuple(by_model), by_model, ci.json_text(raw_row(by_model)))
 
 
 def raw_row(by_model: Mapping[str, ci.Usage]) -> dict[str, Any]:

@@ -556,7 +556,7 @@ def used(tokens: int, cost: float) -> ci.Usage:
 
 
 def of_period(report: str, source: str, key: str, columns: dict[str, Any], models: dict[str, ci.Usage]) -> ci.Record:
-    return ci.Record(report, source, key, columns, ci.sum_usage(models.values()), tuple(models), models, {})
+    return ci.Record(report, source, key, columns, ci.sum_usage(models.values()), tuple(models), models)
 
 
 def day_record(source: str, day: date, **models: ci.Usage) -> ci.Record:
@@ -598,7 +598,7 @@ def block_record(
         "burn_rate": 3.0 if active else None,
         "projection": 9.0 if active else None,
     }
-    return ci.Record("blocks", "claude", block_id, columns, usage, ("opus",), {}, {})
+    return ci.Record("blocks", "claude", block_id, columns, usage, ("opus",), {})
 
 
 def at(day: int, hour: int = 0, minute: int = 0, month: int = 1) -> datetime:

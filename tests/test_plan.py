@@ -16,7 +16,7 @@ def day(number: int, total: int = 10, cost: float = 1.0, model: str = "m", model
     when = date(2026, 11, number)
     usage = Usage(total, 0, 0, 0, total, cost)
     part = Usage(total, 0, 0, 0, total, cost if model_cost is None else model_cost)
-    return Record("daily", "claude", str(when), {"date": when}, usage, (model,), {model: part}, {})
+    return Record("daily", "claude", str(when), {"date": when}, usage, (model,), {model: part})
 
 
 def index(*records: Record) -> dict[Key, Stored]:
@@ -70,7 +70,7 @@ def test_unpriced_models_have_tokens_and_no_cost_anywhere() -> None:
 def month(total: int, cost: float) -> Record:
     columns = {"month": "2026-11", "year": 2026, "month_num": 11}
     usage = Usage(total, 0, 0, 0, total, cost)
-    return Record("monthly", "claude", "2026-11", columns, usage, ("m",), {"m": usage}, {})
+    return Record("monthly", "claude", "2026-11", columns, usage, ("m",), {"m": usage})
 
 
 def plan_month(fetched: Record | None, old: Record | None, *days: Record | Stored, allow_shrink: bool = False) -> Plan:
@@ -155,7 +155,7 @@ def block(hour: float, total: int, *, gap_until: float | None = None) -> Record:
     end = START + timedelta(hours=hour + 5 if gap_until is None else gap_until)
     name = f"{'gap-' if gap_until is not None else ''}{hour}"
     columns = {"block_id": name, "start_time": start, "end_time": end, "is_gap": int(gap_until is not None)}
-    return Record("blocks", "claude", name, columns, Usage(total, 0, 0, 0, total, float(total)), ("m",), {}, {})
+    return Record("blocks", "claude", name, columns, Usage(total, 0, 0, 0, total, float(total)), ("m",), {})
 
 
 def test_of_overlapping_blocks_the_side_with_more_tokens_stays_whole() -> None:
@@ -223,14 +223,14 @@ def test_stored_blocks_never_overlap_and_never_lose_tokens(
 def session(key: str, total: int, project: str) -> Record:
     usage = Usage(total, 0, 0, 0, total, float(total))
     columns = {"session_id": key, "project_path": project, "first_activity": None, "last_activity": START}
-    return Record("session", "claude", key, columns, usage, ("m",), {"m": usage}, {})
+    return Record("session", "claude", key, columns, usage, ("m",), {"m": usage})
 
 
 def project_day(number: int, total: int) -> Record:
     when = date(2026, 11, number)
     usage = Usage(total, 0, 0, 0, total, float(total))
     columns = {"date": when, "project_id": "p"}
-    return Record("projects", "claude", f"{when}/p", columns, usage, ("m",), {"m": usage}, {})
+    return Record("projects", "claude", f"{when}/p", columns, usage, ("m",), {"m": usage})
 
 
 def plan_sessions(fetched: list[Record], old: list[Record], old_days: list[Record], new_days: list[Record]) -> Plan:
