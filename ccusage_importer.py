@@ -279,6 +279,10 @@ def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> 
     if zone is not None:
         zone = read_zone("CCUSAGE_TIMEZONE", zone)
 
+    db_path = read_folder(environment, "CCUSAGE_DB_PATH", data_home / "ccusage-importer")
+    if host is None and "?" in str(db_path):  # chdb takes what follows for options, and opens another folder
+        raise configuration_error("CCUSAGE_DB_PATH", str(db_path), "a path without a question mark")
+
     return Config(
         machine_name=read_name("--machine-name", options.machine_name)
         if options.machine_name is not None
@@ -291,7 +295,7 @@ def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> 
         database=database,
         cluster=cluster,
         secure=protocol == "https" or (not protocol and port in HTTPS_PORTS),
-        db_path=read_folder(environment, "CCUSAGE_DB_PATH", data_home / "ccusage-importer"),
+        db_path=db_path,
         state_path=state_home / "ccusage-importer",
         hash_projects=not options.no_hash_projects and read_boolean(environment, "HASH_PROJECT_NAMES", True),
         project_hash_key=environment.get("PROJECT_HASH_KEY", ""),
@@ -4168,7 +4172,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line | fields, ensure_ascii=False)
 
 
-class OutputHandler(logging.StreamHandler[Any]):
+class OutputHandler(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument here
     """Writes lines to a stream that may be closed or full: an import goes on, what was lost is told at its end."""
 
     lost: OSError | None = None

@@ -60,6 +60,7 @@ def test_readme_and_help_tell_the_same_exit_codes() -> None:
         ("CCUSAGE_TIMEZONE", "../../etc/passwd", "an IANA time zone such as Europe/Berlin"),
         ("CCUSAGE_OFFLINE", "2", "true or false"),
         ("CCUSAGE_BIN", "/nowhere/ccusage", "a program that can be run"),
+        ("CCUSAGE_DB_PATH", "/tmp/a?b", "a path without a question mark"),
     ],
 )
 def test_a_wrong_value_is_exit_2_with_its_variable_and_what_is_accepted(
