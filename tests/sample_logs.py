@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 PROJECTS = (
-    "/home/dev/work/webshop",
-    "/home/dev/work/billing-api",
+    "/home/dev/code/webshop",
+    "/home/dev/code/billing-api",
     "/home/dev/src/日本語/データ",
     "/home/dev/src/café-münchen",
     "/home/dev/notes",

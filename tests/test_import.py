@@ -223,7 +223,7 @@ def test_project_names_are_private_and_the_way_of_hiding_them_is_fixed(machine: 
 
     plain = Machine(machine.home, settings={"CCUSAGE_DB_PATH": str(machine.home / "plain")})
     plain.imported("--quiet", "--no-hash-projects")
-    assert "-home-dev-work-webshop" in {row[0] for row in plain.rows("ccusage_usage_projects_daily", "project_id")}
+    assert "-home-dev-code-webshop" in {row[0] for row in plain.rows("ccusage_usage_projects_daily", "project_id")}
 
 
 def test_a_keyed_hash_is_another_id_and_another_key_is_refused(machine: Machine) -> None:
