@@ -1017,10 +1017,6 @@ class Usage:
         enough = all(mine >= theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True))
         return enough and self.cost >= other.cost - COST_TOLERANCE
 
-    def equals(self, other: Usage) -> bool:
-        """To the token and to the millionth of a dollar: engine 25.8 reads the last bit of some costs wrong."""
-        return self.tokens == other.tokens and abs(self.cost - other.cost) < COST_TOLERANCE
-
     def minus(self, other: Usage) -> Usage:
         """What is left of this after the other, never below zero."""
         tokens = (max(mine - theirs, 0) for mine, theirs in zip(self.tokens, other.tokens, strict=True))
@@ -1733,13 +1729,6 @@ class Children:
     models: tuple[str, ...] = ()
     breakdowns: Mapping[str, Usage] = field(default_factory=dict)
 
-    def equal(self, other: Children) -> bool:
-        return (
-            self.models == other.models
-            and self.breakdowns.keys() == other.breakdowns.keys()
-            and all(usage.equals(other.breakdowns[model]) for model, usage in self.breakdowns.items())
-        )
-
 
 LoadChildren = Callable[[str, Sequence[Key]], Mapping[Key, Children]]
 
@@ -2026,13 +2015,6 @@ def with_retries(config: Config, what: str, action: Callable[[], Any], attempts:
     raise AssertionError("unreachable")
 
 
-def json_value(value: Any) -> str:
-    """A day or a time as ClickHouse reads it; times are UTC, as all columns are."""
-    if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
-
-
 class Store:
     """One ClickHouse, embedded or served, seen from one machine and user. Never prints."""
 
@@ -2067,18 +2049,19 @@ class Store:
         )
 
     def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows (column name to value, the same names in each) in one statement.
-
-        As JSON lines, because the driver's `insert` loads pandas and pyarrow, which takes 0.2 to 0.35 s in a
-        run that otherwise takes 0.4 s, and asks the engine for the table's columns first.
-        """
-        lines = "\n".join(json.dumps(row, ensure_ascii=False, default=json_value) for row in rows).encode()
+        """Insert rows (column name to value, the same names in each) in one statement."""
+        names = list(rows[0])
+        values = [list(row.values()) for row in rows]
         # on a cluster the check that follows must find the rows on their shard
         settings = INSERT_SETTINGS | ({"distributed_foreground_insert": 1} if self.config.cluster else {})
         self._attempt(
             f"INSERT INTO {table} ({len(rows)} rows)",
-            lambda: self.client.raw_insert(
-                table, column_names=list(rows[0]), insert_block=lines, fmt="JSONEachRow", settings=settings
+            lambda: self.client.insert(
+                table,
+                values,
+                column_names=names,
+                column_type_names=[self.column_types[table, name] for name in names],  # else the driver asks for them
+                settings=settings,
             ),
         )
 
@@ -2376,15 +2359,14 @@ class Store:
                 f"{plan.report} {record.record_key}"
                 for record in plan.written
                 if (row := now.get(record.key)) is None
-                or row.content_hash != record.content_hash
-                or not row.usage.equals(record.usage)
+                or (row.content_hash, row.usage) != (record.content_hash, record.usage)
             ]
             wrong += [f"{plan.report} {old.record_key} (not deleted)" for old in plan.removed if old.key in now]
             children = self.read_children(plan.report, [record.key for record in plan.written])
             wrong += [
                 f"{plan.report} {record.record_key} (models)"
                 for record in plan.written
-                if not children[record.key].equal(Children(record.models, record.breakdowns))
+                if children[record.key] != Children(record.models, record.breakdowns)
             ]
         if wrong:
             raise ImporterError(
@@ -2429,25 +2411,24 @@ def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     }
 
 
-def import_chdb() -> None:
-    """Import chdb without pyarrow, which it loads but does not need here: 130 ms instead of 280."""
-    absent = "pyarrow" not in sys.modules
-    if absent:
-        sys.modules["pyarrow"] = None  # type: ignore[assignment]  # makes `import pyarrow` an ImportError
-    try:
-        import chdb  # noqa: F401
-    finally:
-        if absent:
-            del sys.modules["pyarrow"]
+def do_without_dataframes() -> None:
+    """Keep the driver and chdb from loading libraries that are not used here, but take a while.
+
+    chdb loads pyarrow (0.15 s), the driver's first insert pandas and numpy (0.2 to 0.35 s) to see whether it
+    was given one of their tables. Both do without where they are not installed.
+    """
+    for library in ("pandas", "pyarrow", "numpy"):
+        sys.modules.setdefault(library, None)  # type: ignore[arg-type]  # makes its import an ImportError
 
 
 def open_store(config: Config) -> Store:
     """Connect to the server or open the embedded engine. Takes 0.3 s embedded: call it in a thread."""
+    do_without_dataframes()
     try:
         import clickhouse_connect
 
         if config.embedded:
-            import_chdb()
+            import chdb  # noqa: F401
     except ImportError as error:
         raise ImporterError(
             f"the engine's library is not installed: {error}", "install clickhouse-connect[chdb], or set CH_HOST"
@@ -2464,7 +2445,6 @@ def open_store(config: Config) -> Store:
             password=config.password,
             client_name=f"ccusage-importer/{__version__}",
             autogenerate_session_id=False,
-            form_encode_query_params=True,  # long lists of keys do not fit in a URL
             connect_timeout=10,
             send_receive_timeout=ANSWER_SECONDS,
         )

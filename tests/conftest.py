@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import shutil
@@ -19,6 +20,10 @@ from typing import Any
 import clickhouse_connect
 import pytest
 import sample_logs
+
+# The importer keeps these from being loaded in its process; hypothesis, in the tests' own, looks for numpy.
+for library in ("numpy", "pandas", "pyarrow"):
+    importlib.import_module(library)
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "ccusage"
