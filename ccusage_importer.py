@@ -54,7 +54,7 @@ import uuid
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
@@ -363,12 +363,12 @@ def dialect_of(version: str) -> Dialect:
 class Command:
     """One ccusage command. `name` is also the name of its file in --save-json.
 
-    `for_agents`: needed only where the daily report tells of other agents than claude.
+    `without_claude`: it is run for the other agents, and need not read Claude Code's logs once more.
     """
 
     name: str
     arguments: tuple[str, ...]
-    for_agents: bool = False
+    without_claude: bool = False
 
 
 @dataclass(frozen=True)
@@ -429,7 +429,7 @@ REPORTS: dict[str, Report] = {
                 # Only `claude session` tells a session's project; `session` brings the other agents.
                 Dialect.AGENTS: (
                     Command("session", ("claude", "session")),
-                    Command("session_agents", ("session",), for_agents=True),
+                    Command("session_agents", ("session",), without_claude=True),
                 ),
             },
             containers=("sessions", "session"),
@@ -797,6 +797,10 @@ def fetch_command(
 ) -> Any:
     """The document of one command, tried twice; ImporterError with ccusage's own words."""
     environment = report_environment(os.environ, arguments[arguments.index("--timezone") + 1])
+    if command.without_claude:
+        # a folder of logs without any, beside the settings: half of the time on large logs
+        empty = Path(arguments[arguments.index("--config") + 1]).parent
+        environment["CLAUDE_CONFIG_DIR"] = str(empty)
     words = " ".join(("ccusage", *command.arguments))
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -835,14 +839,6 @@ def fetch_command(
     raise failure
 
 
-def tells_other_agents(daily: Any) -> bool:
-    """Whether a daily report has rows of other agents than claude, as far as it can be read at all."""
-    try:
-        return any(agent["agent"] != "claude" for row in daily["daily"] for agent in row["agents"])
-    except (KeyError, TypeError):
-        return True
-
-
 def fetch_reports(
     config: Config,
     ccusage: Ccusage,
@@ -869,35 +865,26 @@ def fetch_reports(
     with tempfile.TemporaryDirectory(prefix="ccusage-importer-") as folder:
         settings = Path(folder) / "ccusage.json"
         settings.write_text(json.dumps(user_settings(os.environ)), encoding="utf-8")
+        (settings.parent / "projects").mkdir()  # what makes it a folder of Claude Code's, with no logs
         arguments = ["--json", "--timezone", zone, "--config", str(settings)]
         if config.offline:
             arguments.append("--offline")
         with ThreadPoolExecutor(config.workers, thread_name_prefix="ccusage") as pool:
             try:
-                commands = [(r.name, command) for r in REPORTS.values() for command in r.commands[ccusage.dialect]]
-                running = {
-                    pool.submit(timed, report, command, arguments): (report, command.name)
-                    for report, command in commands
-                    if not command.for_agents
+                futures = {
+                    pool.submit(timed, report.name, command, arguments): (report.name, command.name)
+                    for report in REPORTS.values()
+                    for command in report.commands[ccusage.dialect]
                 }
-                while running:
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        report_name, name = running.pop(future)
-                        seconds[name], result = future.result()
-                        error = result if isinstance(result, ImporterError) else None
-                        if error is None:
-                            documents[name] = result
-                        else:
-                            errors[report_name] = error
-                        on_done(name, seconds[name], error)
-                        # each command reads all logs again: the one for other agents only where there are any
-                        for report, command in commands if name == "daily" else ():
-                            if command.for_agents and tells_other_agents(result):
-                                running[pool.submit(timed, report, command, arguments)] = (report, command.name)
-                            elif command.for_agents:
-                                documents[command.name], seconds[command.name] = [], 0.0
-                                on_done(command.name, 0.0, None)
+                for future in as_completed(futures):
+                    report_name, name = futures[future]
+                    seconds[name], result = future.result()
+                    error = result if isinstance(result, ImporterError) else None
+                    if error is None:
+                        documents[name] = result
+                    else:
+                        errors[report_name] = error
+                    on_done(name, seconds[name], error)
             except BaseException:
                 groups.end_all()
                 pool.shutdown(cancel_futures=True)
