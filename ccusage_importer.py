@@ -53,7 +53,7 @@ import traceback
 import uuid
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -1543,6 +1543,13 @@ def stored_from(record: Record) -> Stored:
     )
 
 
+ChildKey = tuple[str, str, str]  # record type, source and record key: whose child a row is
+
+
+def child_key(row: Record | Stored) -> ChildKey:
+    return (REPORTS[row.report].record_type, *row.key)
+
+
 OUTCOMES = ("new", "changed", "unchanged", "kept")  # of a fetched row
 
 
@@ -1717,23 +1724,23 @@ class Children:
     breakdowns: Mapping[str, Usage] = field(default_factory=dict)
 
 
-LoadChildren = Callable[[str, Sequence[Key]], Mapping[Key, Children]]
+LoadChildren = Callable[[Sequence[ChildKey]], Mapping[ChildKey, Children]]
 
 
 def sum_records(
     report: str,
     key: Key,
     columns: Mapping[str, Any],
-    rows: Mapping[Key, Record | Stored],
+    rows: Collection[Record | Stored],
     rows_report: str,
     load_children: LoadChildren,
 ) -> Record:
     """One record that is the sum of others, stored ones among them."""
-    children = load_children(rows_report, [k for k, row in rows.items() if isinstance(row, Stored)])
+    children = load_children([child_key(row) for row in rows if isinstance(row, Stored)])
     parts: list[Record | Children] = [
-        row if isinstance(row, Record) else children.get(k, Children()) for k, row in rows.items()
+        row if isinstance(row, Record) else children.get(child_key(row), Children()) for row in rows
     ]
-    usage = sum_usage(row.usage for row in rows.values())
+    usage = sum_usage(row.usage for row in rows)
     breakdowns = sum_by_model(part.breakdowns for part in parts)
     models = tuple(sorted({model for part in parts for model in part.models} | set(breakdowns)))
     raw = {"derivedFrom": REPORTS[rows_report].table, "totalTokens": usage.total, "totalCost": usage.cost}
@@ -1770,7 +1777,7 @@ def plan_months(
         else:
             year, number = key[1].split("-")
             columns = {"month": key[1], "year": int(year), "month_num": int(number)}
-            targets.append(sum_records("monthly", key, columns, its_days, "daily", load_children))
+            targets.append(sum_records("monthly", key, columns, its_days.values(), "daily", load_children))
     target_plan = plan_report("monthly", targets, stored, lost_prices, allow_shrink)
     plan.new, plan.changed, plan.unchanged = target_plan.new, target_plan.changed, target_plan.unchanged
     plan.kept += target_plan.kept
@@ -1811,8 +1818,8 @@ def plan_project_sessions(
         sessions: dict[Key, Record | Stored] = dict(stored_sessions)
         sessions.update({r.key: r for r in plan.written if r.columns["project_path"] == project and r.key != key})
 
-        by_days = sum_records("session", key, {}, days, "projects", load_children)
-        by_sessions = sum_records("session", key, {}, sessions, "session", load_children)
+        by_days = sum_records("session", key, {}, days.values(), "projects", load_children)
+        by_sessions = sum_records("session", key, {}, sessions.values(), "session", load_children)
         before = sum_usage(row.usage for row in (*stored_sessions.values(), *([old] if old else [])))
         whole = max(by_days.usage, before, key=lambda usage: usage.total)
         rest = whole.minus(by_sessions.usage)
@@ -2144,28 +2151,26 @@ class Store:
                 )
         return stored
 
-    def read_children(self, report_name: str, keys: Sequence[Key]) -> dict[Key, Children]:
+    def read_children(self, keys: Sequence[ChildKey]) -> dict[ChildKey, Children]:
         """Models and their usage of stored rows."""
-        models: defaultdict[Key, list[str]] = defaultdict(list)
-        breakdowns: defaultdict[Key, dict[str, Usage]] = defaultdict(dict)
-        owned = f"{OWNED} AND record_type = '{REPORTS[report_name].record_type}'"
+        models: defaultdict[ChildKey, list[str]] = defaultdict(list)
+        breakdowns: defaultdict[ChildKey, dict[str, Usage]] = defaultdict(dict)
+        nothing = ", ".join(f"toUInt64(0) AS {name}" for name in USAGE_COLUMNS)
         # many keys are many statements: then it is faster to read all children and look
-        condition, runs = (
-            (owned, [None]) if len(keys) > MANY_KEYS else (f"{owned} AND {CHILD_KEY} IN {KEYS}", chunked(keys))
-        )
-        for run in runs:
-            if run == []:
-                continue
-            for source, key, model in self.query(
-                f"SELECT source, record_key, model_name FROM {MODELS_TABLE} FINAL WHERE {condition}", {"keys": run}
+        every = len(keys) > MANY_KEYS
+        condition = OWNED if every else f"{OWNED} AND {CHILD_KEYS}"
+        for run in [[]] if every else chunked(keys) if keys else ():
+            for record_type, source, key, model, used, *tokens, cost in self.query(
+                f"SELECT toString(record_type), source, record_key, model_name, 0 AS used,"
+                f" {', '.join(USAGE_COLUMNS)}, cost FROM {BREAKDOWNS_TABLE} FINAL WHERE {condition} UNION ALL"
+                f" SELECT toString(record_type), source, record_key, model_name, 1 AS used, {nothing}, 0. AS cost"
+                f" FROM {MODELS_TABLE} FINAL WHERE {condition}",
+                {} if every else {"keys": run},
             ):
-                models[source, key].append(model)
-            for source, key, model, *tokens, cost in self.query(
-                f"SELECT source, record_key, model_name, {', '.join(USAGE_COLUMNS)}, cost"
-                f" FROM {BREAKDOWNS_TABLE} FINAL WHERE {condition}",
-                {"keys": run},
-            ):
-                breakdowns[source, key][model] = Usage.of(tokens, cost)
+                if used:
+                    models[record_type, source, key].append(model)
+                else:
+                    breakdowns[record_type, source, key][model] = Usage.of(tokens, cost)
         return {key: Children(tuple(sorted(models[key])), breakdowns[key]) for key in keys}
 
     def read_owners(self) -> list[tuple[str, str]]:
@@ -2174,34 +2179,24 @@ class Store:
         selects = (f"SELECT toString(machine_name), toString(user_name) FROM {table}" for table in tables)
         return [(machine, user) for machine, user in sorted(self.query(" UNION DISTINCT ".join(selects)))]
 
-    def read_records(self, report: Report) -> tuple[list[Record], dict[Key, datetime]]:
+    def read_records(self, report: Report) -> tuple[list[Record], dict[ChildKey, datetime]]:
         """All rows of a report with their children, and when each was first imported."""
-        condition = f"{OWNED} AND record_type = '{report.record_type}'"
-        models: defaultdict[Key, list[str]] = defaultdict(list)
-        for source, key, model in self.query(
-            f"SELECT source, record_key, model_name FROM {MODELS_TABLE} FINAL WHERE {condition}"
-        ):
-            models[source, key].append(model)
-        breakdowns: defaultdict[Key, dict[str, Usage]] = defaultdict(dict)
-        for source, key, model, *tokens, cost in self.query(
-            f"SELECT source, record_key, model_name, {', '.join(USAGE_COLUMNS)}, cost"
-            f" FROM {BREAKDOWNS_TABLE} FINAL WHERE {condition} ORDER BY model_name"
-        ):
-            breakdowns[source, key][model] = Usage.of(tokens, cost)
         times = [name for name in report.columns if "DateTime" in self.column_types[report.table, name]]
         columns = [f"toInt64(toUnixTimestamp({name}))" if name in times else f"`{name}`" for name in report.columns]
-        records, created = [], {}
-        for source, key, since, raw, cost, *values in self.query(
+        rows = self.query(
             f"SELECT source, {report.record_key}, toInt64(toUnixTimestamp(created_at)), raw_data, {report.cost_column},"
             f" {', '.join(USAGE_COLUMNS)}, {', '.join(columns)} FROM {report.table} FINAL WHERE {OWNED} ORDER BY ALL"
-        ):
+        )
+        children = self.read_children([(report.record_type, source, key) for source, key, *_ in rows])
+        records, created = [], {}
+        for source, key, since, raw, cost, *values in rows:
             usage = Usage.of(values[: len(USAGE_COLUMNS)], round(cost, DOLLAR_DIGITS))
             own: dict[str, Any] = dict(zip(report.columns, values[len(USAGE_COLUMNS) :], strict=True))
             for name in times:
                 own[name] = None if own[name] is None else EPOCH + timedelta(seconds=own[name])
-            record_models = tuple(sorted(models[source, key]))
-            records.append(Record(report.name, source, key, own, usage, record_models, breakdowns[source, key], raw))
-            created[source, key] = EPOCH + timedelta(seconds=since)
+            its = children[report.record_type, source, key]
+            records.append(Record(report.name, source, key, own, usage, its.models, its.breakdowns, raw))
+            created[report.record_type, source, key] = EPOCH + timedelta(seconds=since)
         return records, created
 
     def read_history(self) -> list[dict[str, Any]]:
@@ -2278,54 +2273,64 @@ class Store:
 
     # -- writing --
 
-    def write_plan(self, plan: Plan, repair: bool = False, created: Mapping[Key, datetime] | None = None) -> None:
+    def write_plans(
+        self, plans: Iterable[Plan], repair: bool = False, created: Mapping[ChildKey, datetime] | None = None
+    ) -> None:
         """Delete what is changed or removed, then insert what is new or changed, children with it.
 
-        The order makes a crash harmless: a row goes after its children and comes back after them. So no
+        The order makes a crash harmless: rows go after their children and come back after them. So no
         child is left without a row that the next import knows of, and a row that has come back is whole.
         `repair` deletes the children of new rows, too: after a crash there may be some. `created` tells
         when rows that are new here were first imported elsewhere.
         """
-        report = REPORTS[plan.report]
-        gone = [old.key for _, old in plan.changed] + [old.key for old in plan.removed]
-        self._delete(report, gone, gone + [record.key for record in plan.new] if repair else gone)
-        since = {**(created or {}), **{old.key: EPOCH + timedelta(seconds=old.created_at) for _, old in plan.changed}}
-        written = plan.written
+        plans = list(plans)
+        gone = {plan.report: [*(old for _, old in plan.changed), *plan.removed] for plan in plans}
+        parents: list[Record | Stored] = [row for rows in gone.values() for row in rows]
+        parents += [record for plan in plans for record in plan.new] if repair else []
+        self._delete_children([child_key(row) for row in parents])
+        for report, rows in gone.items():
+            self._delete(REPORTS[report], [row.key for row in rows])
+        changed = [old for plan in plans for _, old in plan.changed]
+        since = {**(created or {}), **{child_key(old): EPOCH + timedelta(seconds=old.created_at) for old in changed}}
+        written = [record for plan in plans for record in plan.written]
         for start in range(0, len(written), BATCH_ROWS):
-            self._insert_records(report, written[start : start + BATCH_ROWS], since)
+            self._insert_records(written[start : start + BATCH_ROWS], since)
 
-    def _insert_records(self, report: Report, records: Sequence[Record], created: Mapping[Key, datetime]) -> None:
+    def _insert_records(self, records: Sequence[Record], created: Mapping[ChildKey, datetime]) -> None:
         now = datetime.now(timezone.utc).replace(microsecond=0)
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
-        breakdowns, models, rows = [], [], []
+        # children before the rows of the reports
+        rows: dict[str, list[dict[str, Any]]] = {BREAKDOWNS_TABLE: [], MODELS_TABLE: []}
         for record in records:
+            report = REPORTS[record.report]
             own = {"source": record.source, **owner}
-            stamps = {"created_at": created.get(record.key, now), "updated_at": now}
+            stamps = {"created_at": created.get(child_key(record), now), "updated_at": now}
             child = {"record_type": report.record_type, **own, "record_key": record.record_key}
             for model, usage in record.breakdowns.items():
                 tokens = dict(zip(USAGE_COLUMNS, usage.tokens, strict=True))
-                breakdowns.append({**child, "model_name": model, **tokens, "cost": usage.cost, **stamps})
-            models += [{**child, "model_name": model, **stamps} for model in record.models]
+                rows[BREAKDOWNS_TABLE].append({**child, "model_name": model, **tokens, "cost": usage.cost, **stamps})
+            rows[MODELS_TABLE] += [{**child, "model_name": model, **stamps} for model in record.models]
             row = {**record.columns, **own, **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True))}
             row |= {report.cost_column: record.usage.cost, "models_count": len(record.models)}
-            rows.append({**row, "raw_data": record.raw_data, "content_hash": record.content_hash, **stamps})
-        for table, inserted in ((BREAKDOWNS_TABLE, breakdowns), (MODELS_TABLE, models), (report.table, rows)):
+            row |= {"raw_data": record.raw_data, "content_hash": record.content_hash, **stamps}
+            rows.setdefault(report.table, []).append(row)
+        for table, inserted in rows.items():
             if inserted:
                 self.insert(table, inserted)
 
-    def _delete(self, report: Report, keys: Sequence[Key], child_keys: Sequence[Key]) -> None:
-        for run in chunked(child_keys):
-            for table in (BREAKDOWNS_TABLE, MODELS_TABLE) if run else ():
-                condition = f"{OWNED} AND record_type = '{report.record_type}' AND {CHILD_KEY} IN {KEYS}"
-                self._delete_where(table, condition, {"keys": run})
-        for run in chunked(keys):
-            if run:
-                parameters = {"keys": run, "record_keys": [key for _, key in run]}
-                # the list of record keys alone lets the engine skip parts by the table's own key
-                condition = f"{OWNED} AND (source, {report.record_key}) IN {KEYS}"
-                if report.record_key in report.columns:
-                    condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
-                self._delete_where(report.table, condition, parameters)
+    def _delete_children(self, keys: Sequence[ChildKey]) -> None:
+        for run in chunked(keys) if keys else ():
+            for table in (BREAKDOWNS_TABLE, MODELS_TABLE):
+                self._delete_where(table, f"{OWNED} AND {CHILD_KEYS}", {"keys": run})
+
+    def _delete(self, report: Report, keys: Sequence[Key]) -> None:
+        for run in chunked(keys) if keys else ():
+            parameters = {"keys": run, "record_keys": [key for _, key in run]}
+            # the list of record keys alone lets the engine skip parts by the table's own key
+            condition = f"{OWNED} AND (source, {report.record_key}) IN {KEYS}"
+            if report.record_key in report.columns:
+                condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
+            self._delete_where(report.table, condition, parameters)
 
     def _delete_where(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
         # a Distributed table takes no DELETE: each shard deletes from its own
@@ -2339,6 +2344,7 @@ class Store:
             return
         records = {plan.report: [*plan.written, *plan.unchanged] for plan in plans}
         stored = self.read_stored({**{name: [] for name in REPORTS}, **records})
+        children = self.read_children([child_key(record) for plan in plans for record in plan.written])
         wrong: list[str] = []
         for plan in plans:
             now = stored[plan.report]
@@ -2349,11 +2355,10 @@ class Store:
                 or (row.content_hash, row.usage) != (record.content_hash, record.usage)
             ]
             wrong += [f"{plan.report} {old.record_key} (not deleted)" for old in plan.removed if old.key in now]
-            children = self.read_children(plan.report, [record.key for record in plan.written])
             wrong += [
                 f"{plan.report} {record.record_key} (models)"
                 for record in plan.written
-                if children[record.key] != Children(record.models, record.breakdowns)
+                if children[child_key(record)] != Children(record.models, record.breakdowns)
             ]
         if wrong:
             raise ImporterError(
@@ -2370,7 +2375,7 @@ class Store:
 
 OWNED = "machine_name = {machine:String} AND user_name = {user:String}"
 KEYS = "{keys:Array(Tuple(String, String))}"
-CHILD_KEY = "(source, record_key)"
+CHILD_KEYS = "(record_type, source, record_key) IN {keys:Array(Tuple(String, String, String))}"
 NO_EXTRAS = "toInt64(0) AS starts, toInt64(0) AS ends, toUInt8(0) AS is_a_gap, '' AS project"
 STORED_EXTRAS = {
     "blocks": "toInt64(toUnixTimestamp(start_time)) AS starts, toInt64(toUnixTimestamp(end_time)) AS ends,"
@@ -2557,7 +2562,7 @@ def plan_import(store: Store | None, records: Mapping[str, Sequence[Record]], co
     """
     stored: dict[str, dict[Key, Stored]] = {name: {} for name in REPORTS}
     lost_prices: LostPrices = frozenset()
-    load_children: LoadChildren = lambda report, keys: {}  # noqa: E731
+    load_children: LoadChildren = lambda keys: {}  # noqa: E731
     if store is not None:
         stored = store.read_stored(records)
         load_children = store.read_children
@@ -2676,8 +2681,7 @@ def import_reports(
             if writing and kept_in is None:
                 save_reports(fetched, folder)
                 fetched.documents.clear()  # they are on disk, and large where the logs are
-            for plan in writing:
-                store.write_plan(plan, repair=kept_in is not None)
+            store.write_plans(writing, repair=kept_in is not None)
             store.check_written(writing)
             outcome.totals = store.read_totals()
         outcome.duration = time.monotonic() - clock
@@ -2814,13 +2818,13 @@ def push_owner(local: Store, served: Store) -> dict[str, Plan]:
                 EXIT_USAGE,
             )
     records: dict[str, list[Record]] = {}
-    created: dict[str, dict[Key, datetime]] = {}
+    created: dict[ChildKey, datetime] = {}
     for report in REPORTS.values():
-        records[report.name], created[report.name] = local.read_records(report)
+        records[report.name], since = local.read_records(report)
+        created |= since
     plans = plan_import(served, records, served.config)
-    for name, plan in plans.items():
-        # an interrupted push may have left children of rows that are new
-        served.write_plan(plan, repair=not plan.is_empty, created=created[name])
+    # an interrupted push may have left children of rows that are new
+    served.write_plans(plans.values(), repair=True, created=created)
     served.check_written(plans.values())
     there = {row["import_id"] for row in served.read_history()}
     runs = [row for row in local.read_history() if row["import_id"] not in there]

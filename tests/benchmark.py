@@ -336,15 +336,14 @@ def fill_history(db_path: Path, project_days: int, end: date) -> int:
                 columns["last_activity"] = moment
                 plans["session"].new.append(record_of("session", key, columns, by_model))
             if len(plans["projects"].new) >= 20_000:
-                store.write_plan(plans["projects"])
+                store.write_plans([plans["projects"]])
                 rows += len(plans["projects"].new)
                 plans["projects"] = ci.Plan("projects")
         for month, of_days in months.items():
             columns = {"month": month, "year": int(month[:4]), "month_num": int(month[5:])}
             plans["monthly"].new.append(record_of("monthly", month, columns, ci.sum_by_model(of_days)))
         rows += len(plans["projects"].new)
-        for plan in plans.values():
-            store.write_plan(plan)
+        store.write_plans(plans.values())
     return rows
 
 

@@ -8,7 +8,7 @@ with gzip, lz4 or zstd; users and passwords in headers, Basic authentication or 
 One statement at a time: the engine is one, its clients may be many. Listens on 127.0.0.1 alone, and ends
 when its standard input does, so it cannot outlive the test that started it.
 
-A fault is set with POST /fault and JSON: {"kind": ..., "match": text in the statement, "skip": how many
+A fault is set with POST /fault and JSON: {"kind": ..., "match": pattern in the statement, "skip": how many
 matching statements pass first, "times": how many then fail}. Kinds: `hang` (seconds), `drop_before` and
 `drop_after` (close the connection without executing, or after), `status` (answer with this HTTP status),
 `exception` (answer with this code and name), `die` (end the process before executing), `die_after`.
@@ -153,7 +153,7 @@ class Front(ThreadingHTTPServer):
         plain = re.sub(r"`|\w+`?\.(?=`?ccusage_)", "", sql)  # clients differ in how they quote a table's name
         with self.fault_lock:
             for fault in self.faults:
-                if fault.match in plain and fault.times > 0:
+                if re.search(fault.match, plain) and fault.times > 0:
                     if fault.skip > 0:
                         fault.skip -= 1
                         continue

@@ -6,6 +6,7 @@ import fcntl
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -150,10 +151,21 @@ class Machine:
             statements[table] = f"SELECT * FROM {table} FINAL WHERE record_type != 'block' ORDER BY ALL"
         return dict(zip(statements, self.queries(list(statements.values())), strict=True))
 
-    def delete_logs_before(self, days: float) -> int:
-        """What Claude Code does: delete log files that are older; returns how many."""
+    def delete_logs_before(self, days: float, whole_days: bool = False) -> int:
+        """What Claude Code does: delete log files that are older; returns how many.
+
+        With `whole_days` no day loses some of its logs alone: younger files of that day stay, and it with them.
+        """
         limit = (datetime.now(timezone.utc) - timedelta(days=days)).timestamp()
-        old = [path for path in self.home.rglob("*.jsonl") if path.stat().st_mtime < limit]
+        paths = list(self.home.rglob("*.jsonl"))
+        old = {path for path in paths if path.stat().st_mtime < limit}
+        its_days = {path: set(re.findall(r'"timestamp":"([0-9-]{10})T', path.read_text("utf-8"))) for path in paths}
+        while whole_days:
+            kept_days = {day for path in paths if path not in old for day in its_days[path]}
+            staying = {path for path in old if its_days[path] & kept_days}
+            if not staying:
+                break
+            old -= staying
         for path in old:
             path.unlink()
         return len(old)

@@ -610,8 +610,7 @@ def write(store: ci.Store, machine: str, user: str, records: Sequence[ci.Record]
     config = dataclasses.replace(store.config, machine_name=machine, user_name=user)
     mine = ci.Store(config, store.client)
     mine.column_types = store.column_types
-    for report in ci.REPORTS:
-        mine.write_plan(ci.Plan(report, new=[record for record in records if record.report == report]))
+    mine.write_plans(ci.Plan(report, new=[r for r in records if r.report == report]) for report in ci.REPORTS)
     return mine
 
 

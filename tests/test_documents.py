@@ -226,8 +226,7 @@ def test_what_is_stored_is_what_was_said_whatever_the_names(tmp_path: Path) -> N
             for table in (*(r.table for r in ci.REPORTS.values()), ci.BREAKDOWNS_TABLE, ci.MODELS_TABLE):
                 store.command(f"TRUNCATE TABLE {table}")
             plans = ci.plan_import(store, records, config)
-            for plan in plans.values():
-                store.write_plan(plan)
+            store.write_plans(plans.values())
             store.check_written(plans.values())
             for name, rows in records.items():
                 if name == "monthly":

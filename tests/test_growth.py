@@ -158,7 +158,7 @@ def test_deletes_run_on_the_shards(monkeypatch: pytest.MonkeyPatch, server: Serv
     said: list[str] = []
     monkeypatch.setattr(store, "command", lambda sql, *_: said.append(sql))
     row = ci.Stored("daily", "claude", "2026-11-20", 1, ci.Usage(), 0)
-    store.write_plan(ci.Plan("daily", removed=[row]))
+    store.write_plans([ci.Plan("daily", removed=[row])])
     store.close()
     assert [sql.split(" WHERE")[0] for sql in said] == [
         f"DELETE FROM {table}_local ON CLUSTER `our-cluster`"

@@ -155,12 +155,14 @@ def test_an_update_of_ccusage_counts_no_session_twice(machine: Machine) -> None:
 def test_an_update_of_ccusage_after_a_cleanup_keeps_the_history_of_projects(machine: Machine) -> None:
     machine.version = "18.0.11"
     machine.imported("--quiet")
-    machine.delete_logs_before(days=23)
+    # of a day that lost some of its logs the one version's number is kept, while its other projects' are the other's
+    assert machine.delete_logs_before(days=23, whole_days=True) > 20
     machine.imported("--quiet")
     machine.version = NEWEST
     machine.imported("--quiet")
     for _ in range(2):
         sums = machine.sums("source = 'claude'")
+        sums.pop("blocks")  # one that lost some of its logs, too
         assert_same(sums, dict.fromkeys(sums, sums["daily"]))
         machine.imported("--quiet")
 
@@ -361,8 +363,11 @@ def test_interrupted_ends_everything_at_once(machine: Machine, tmp_path: Path) -
     pids = tmp_path / "pids"
     hanging.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exec echo 20.0.24\necho $$ >> {pids}\nsleep 600 & wait\n')
     hanging.chmod(0o755)
+    # a shell's background job ignores Ctrl-C and hands that on, to the tests and what they start
+    command = [sys.executable, str(IMPORTER)]
+    listening = f"import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv({command[0]!r}, {command})"
     process = subprocess.Popen(
-        [sys.executable, str(IMPORTER)],
+        [sys.executable, "-c", listening],
         env=machine.environment(CCUSAGE_BIN=str(hanging)),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -442,19 +447,21 @@ def test_reports_of_a_run_that_was_killed_are_imported_first(
     """The logs are gone when the next run comes, and a row had been deleted and not inserted again."""
     machine.imported("--quiet")
     add_message(machine, "claude-opus-4-20250514", 5000)
-    kill = {"after the first delete": "if name == '_delete'", "before the check": "if name == 'check_written'"}[step]
+    kill = {"after the first delete": "if name == '_delete_where'", "before the check": "if name == 'check_written'"}[
+        step
+    ]
     script = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 import ccusage_importer as ci
 def killing(name, function):
     def wrapped(*arguments, **keywords):
-        if name == '_delete':
+        if name == '_delete_where':
             function(*arguments, **keywords)
         {kill}: os.kill(os.getpid(), 9)
         return function(*arguments, **keywords)
     return wrapped
-for name in ('_delete', 'check_written'):
+for name in ('_delete_where', 'check_written'):
     setattr(ci.Store, name, killing(name, getattr(ci.Store, name)))
 ci.main(['--quiet'])
 """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccusage_importer as ci
-from ccusage_importer import Children, Key, Plan, Record, Stored, Usage
+from ccusage_importer import ChildKey, Children, Key, Plan, Record, Stored, Usage
 
 
 def day(number: int, total: int = 10, cost: float = 1.0, model: str = "m", model_cost: float | None = None) -> Record:
@@ -33,7 +33,7 @@ def outcome(plan: Plan) -> dict[str, list[str]]:
     }
 
 
-def no_children(report: str, keys: object) -> dict[Key, Children]:
+def no_children(keys: object) -> dict[ChildKey, Children]:
     return {}
 
 
@@ -78,7 +78,7 @@ def plan_month(fetched: Record | None, old: Record | None, *days: Record | Store
         [fetched] if fetched else [],
         index(old) if old else {},
         {row.key: row for row in days},
-        lambda report, keys: {key: Children(("m",), {"m": Usage(10, 0, 0, 0, 10, 1.0)}) for key in keys},
+        lambda keys: {key: Children(("m",), {"m": Usage(10, 0, 0, 0, 10, 1.0)}) for key in keys},
         allow_shrink=allow_shrink,
     )
 
@@ -131,8 +131,8 @@ def test_months_equal_days_whatever_happens(data: st.DataObject) -> None:
         said = month(total, float(total)) if fetched else None
         history = dict(kept_days)
 
-        def children(report: str, keys: object, history: dict[Key, Record] = history) -> dict[Key, Children]:
-            return {key: Children(row.models, row.breakdowns) for key, row in history.items()}
+        def children(keys: object, history: dict[Key, Record] = history) -> dict[ChildKey, Children]:
+            return {ci.child_key(row): Children(row.models, row.breakdowns) for row in history.values()}
 
         months = ci.plan_months(
             [said] if said else [], index(kept_month) if kept_month else {}, plan.after(days), children
@@ -234,7 +234,7 @@ def project_day(number: int, total: int) -> Record:
 
 
 def plan_sessions(fetched: list[Record], old: list[Record], old_days: list[Record], new_days: list[Record]) -> Plan:
-    everything = {record.key: record for record in (*old, *old_days)}
+    everything = {ci.child_key(record): record for record in (*old, *old_days)}
     plan = ci.plan_report("session", fetched, index(*old))
     ci.plan_project_sessions(
         plan,
@@ -242,7 +242,7 @@ def plan_sessions(fetched: list[Record], old: list[Record], old_days: list[Recor
         index(*old),
         frozenset(r.columns["project_path"] for r in old if r.record_key != r.columns["project_path"]),
         lambda source, project: (index(*old_days), index(*old)),
-        lambda report, keys: {k: Children(everything[k].models, everything[k].breakdowns) for k in keys},
+        lambda keys: {key: Children(everything[key].models, everything[key].breakdowns) for key in keys},
     )
     return plan
 
