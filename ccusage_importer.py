@@ -1862,8 +1862,8 @@ DELETE_SETTINGS = {"lightweight_delete_mode": "lightweight_update"}
 # Compiling an expression takes 25 ms, the queries of a run 3 ms each: it never pays for itself.
 EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 0}
 INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
-MANY_KEYS = 5_000
 BATCH_ROWS = 10_000  # of one insert: bounds the memory of a first import
+MANY_KEYS = 20_000
 LOCAL = "_local"  # of a cluster: the part of a table that a shard holds
 PARAMETER_BYTES = 60_000  # ClickHouse takes 128 KB in one form field
 
@@ -1913,6 +1913,11 @@ def chunked(values: Sequence[Any]) -> Iterator[list[Any]]:
         run.append(value)
         size += length
     yield run
+
+
+def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    for start in range(0, len(records), BATCH_ROWS):
+        yield records[start : start + BATCH_ROWS]
 
 
 def cluster_statements(statements: Iterable[str], cluster: str) -> Iterator[str]:
@@ -2292,9 +2297,8 @@ class Store:
             self._delete(REPORTS[report], [row.key for row in rows])
         changed = [old for plan in plans for _, old in plan.changed]
         since = {**(created or {}), **{child_key(old): EPOCH + timedelta(seconds=old.created_at) for old in changed}}
-        written = [record for plan in plans for record in plan.written]
-        for start in range(0, len(written), BATCH_ROWS):
-            self._insert_records(written[start : start + BATCH_ROWS], since)
+        for batch in batches([record for plan in plans for record in plan.written]):
+            self._insert_records(batch, since)
 
     def _insert_records(self, records: Sequence[Record], created: Mapping[ChildKey, datetime]) -> None:
         now = datetime.now(timezone.utc).replace(microsecond=0)
@@ -2344,7 +2348,6 @@ class Store:
             return
         records = {plan.report: [*plan.written, *plan.unchanged] for plan in plans}
         stored = self.read_stored({**{name: [] for name in REPORTS}, **records})
-        children = self.read_children([child_key(record) for plan in plans for record in plan.written])
         wrong: list[str] = []
         for plan in plans:
             now = stored[plan.report]
@@ -2355,9 +2358,12 @@ class Store:
                 or (row.content_hash, row.usage) != (record.content_hash, record.usage)
             ]
             wrong += [f"{plan.report} {old.record_key} (not deleted)" for old in plan.removed if old.key in now]
+        del stored
+        for batch in batches([record for plan in plans for record in plan.written]):
+            children = self.read_children([child_key(record) for record in batch])
             wrong += [
-                f"{plan.report} {record.record_key} (models)"
-                for record in plan.written
+                f"{record.report} {record.record_key} (models)"
+                for record in batch
                 if children[child_key(record)] != Children(record.models, record.breakdowns)
             ]
         if wrong:
