@@ -39,6 +39,11 @@ USAGE_TABLES = {
 }
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: who waits for cron's next minute needs none."""
+    return (os.cpu_count() or 1) + 1
+
+
 def install_ccusage(version: str) -> Path:
     """ccusage of this version from npm, in a folder that stays from run to run."""
     folder = CACHE / version

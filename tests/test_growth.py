@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Machine, Server
+from conftest import NEWEST, Machine, Server
 
 import ccusage_importer as ci
 
@@ -20,16 +21,24 @@ def contents(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
     return dict(zip(TABLES, machine.queries(statements), strict=True))
 
 
-@pytest.fixture
-def grown(machine: Machine, server: Server) -> Machine:
+@pytest.fixture(scope="session")
+def grown_home(sample_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A laptop with a history: two users, an update of ccusage, a clean-up."""
-    machine.version = "18.0.11"
+    home = tmp_path_factory.mktemp("grown") / "home"
+    shutil.copytree(sample_home, home)
+    machine = Machine(home, "18.0.11")
     machine.imported("--quiet", CCUSAGE_USER="ada")
     machine.delete_logs_before(days=30)
-    machine.version = "20.0.24"
+    machine.version = NEWEST
     machine.imported("--quiet", CCUSAGE_USER="ada")
     machine.imported("--quiet", CCUSAGE_USER="bob")
-    return machine
+    return home
+
+
+@pytest.fixture
+def grown(grown_home: Path, tmp_path: Path) -> Machine:
+    shutil.copytree(grown_home, tmp_path / "home", symlinks=True)
+    return Machine(tmp_path / "home")
 
 
 def push(machine: Machine, server: Server, *arguments: str, code: int = 0) -> str:
