@@ -1902,7 +1902,7 @@ def split_statements(sql: str) -> list[str]:
 
 
 def chunked(values: Sequence[Any]) -> Iterator[list[Any]]:
-    """The values in runs that fit in one query parameter; at least one run, maybe empty."""
+    """The values in runs that fit in one query parameter."""
     run: list[Any] = []
     size = 0
     for value in values:
@@ -1912,7 +1912,8 @@ def chunked(values: Sequence[Any]) -> Iterator[list[Any]]:
             run, size = [], 0
         run.append(value)
         size += length
-    yield run
+    if run:
+        yield run
 
 
 def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -2130,7 +2131,7 @@ class Store:
         scope = scope_of(records)
         stored: dict[str, dict[Key, Stored]] = {name: {} for name in REPORTS}
         sessions = scope.pop("sessions")
-        for number, some_sessions in enumerate(chunked(sessions)):
+        for number, some_sessions in enumerate(list(chunked(sessions)) or [[]]):
             selects = [
                 f"SELECT '{report.name}' AS report, source, {report.record_key} AS record_key, content_hash,"
                 f" {', '.join(USAGE_COLUMNS)}, {report.cost_column} AS cost,"
@@ -2164,7 +2165,7 @@ class Store:
         # many keys are many statements: then it is faster to read all children and look
         every = len(keys) > MANY_KEYS
         condition = OWNED if every else f"{OWNED} AND {CHILD_KEYS}"
-        for run in [[]] if every else chunked(keys) if keys else ():
+        for run in [[]] if every else chunked(keys):
             for record_type, source, key, model, used, *tokens, cost in self.query(
                 f"SELECT toString(record_type), source, record_key, model_name, 0 AS used,"
                 f" {', '.join(USAGE_COLUMNS)}, cost FROM {BREAKDOWNS_TABLE} FINAL WHERE {condition} UNION ALL"
@@ -2323,12 +2324,12 @@ class Store:
                 self.insert(table, inserted)
 
     def _delete_children(self, keys: Sequence[ChildKey]) -> None:
-        for run in chunked(keys) if keys else ():
+        for run in chunked(keys):
             for table in (BREAKDOWNS_TABLE, MODELS_TABLE):
                 self._delete_where(table, f"{OWNED} AND {CHILD_KEYS}", {"keys": run})
 
     def _delete(self, report: Report, keys: Sequence[Key]) -> None:
-        for run in chunked(keys) if keys else ():
+        for run in chunked(keys):
             parameters = {"keys": run, "record_keys": [key for _, key in run]}
             # the list of record keys alone lets the engine skip parts by the table's own key
             condition = f"{OWNED} AND (source, {report.record_key}) IN {KEYS}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, ROOT, Machine
+from conftest import IMPORTER, ROOT, Machine, missing_here
 from rich.console import Console
 
 import ccusage_importer as ci
@@ -235,7 +235,7 @@ def test_export_md_and_svg(imported: Machine, tmp_path: Path) -> None:
 def chromium() -> str:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("no Chromium on this machine to open the page in")
+        missing_here("no Chromium on this machine to open the page in")
     return program
 
 
