@@ -1,15 +1,164 @@
 -- Named queries of ccusage-importer. Each is one statement that any ClickHouse client (25.8 or newer) can
 -- run in the importer's database; the program's own statistics are made of them.
 --
--- What may be tuned stands first, as literals with a name: WITH 30 AS days. Costs are US dollars. Days are
--- cut by each machine's own time zone, hours by the zone that the query names; `today` is UTC's. Tables are
--- read with FINAL, child tables for one record_type at a time, and blocks without gaps, so that nothing
+-- What may be tuned stands first, as literals with a name: WITH 30 AS days. Costs are US dollars. Days are cut by
+-- each machine's own time zone. Where hours or the day of today matter, a query begins with the zone, or with
+-- `'UTC' AS zone, toDate(now(zone)) AS today`: the program puts its machine's zone there, and --until another day.
+-- Tables are read with FINAL, child tables for one record_type at a time, and blocks without gaps, so that nothing
 -- counts twice.
+--
+-- Above each statement stand, in this order, its name, the question that it answers, and:
+--
+--   shown: KIND "TITLE" [of its own period] [in PLACE, PLACE] | COLUMN UNIT, COLUMN UNIT, ...
+--       How people see the answer. All columns of the answer are named, in their order.
+--       KIND    figures (one row, a line for each column), table, bars (the first measure of each row; a sparkline
+--               on one line), ranking (bars by rank), shares (a ranking; on one line: names and percents), comparison
+--               (now and before), heatmap (of days, or of the first two columns: rows and columns),
+--               cube and blocks (arrays beside each other, of which the page makes views that can be narrowed)
+--       TITLE   {zone} is the zone, {days} (or another tunable) its value
+--       of its own period   --days and --since cannot narrow it: it is about today, this month, all weeks, ...;
+--               where days are narrowed it is left out. Other queries' `days` become the days asked for
+--       PLACE   glance N (the one screen, N: where, from the top; lines of the same ten stand together; a query
+--               without rows prints nothing), stats (--stats --all), page (the page); nowhere: --query alone
+--       COLUMN  with a `?` at its end: the first to be left out where there is no room
+--       UNIT    of the values: $ US dollars, +$ a change of them, % percent, +% a change in percent, ~ a number, rounded
+--               (1.2M), # a whole number, + a change of it, . a number with two digits after the point, s ms min h a
+--               time that passed, B bytes, day, time (shown in the zone), age (a time: how long ago), hour, weekday
+--               (1 is Monday), model, project, id, yes (0 or 1), words (a sentence, never shortened), - for machines
+--               alone; none: a text
+--   glance: LABEL | TEXT | TEXT ...
+--       What figures, a table or a comparison say on the one screen, a line for each row: {column} is a value with
+--       its unit. A TEXT with a value that is NULL or empty is left out, and so is what stands in [brackets]. Lines of
+--       different queries with one LABEL become one line.
+--   tunables: NAME LOW..HIGH, NAME WORD|WORD, NAME a time zone
+--       What each literal accepts (days go back to 1972 at most); zone and today need no word.
+--
+-- A line that begins with more than two blanks goes on with the one above.
+
+-- section: Looked at from all sides
+
+-- name: cube
+-- What was used on each day, by project, model, agent, machine and user?
+-- shown: cube "Days" in page | project project, model model, agent, machine_name, user_name, days -, costs -, tokens -
+-- tunables: whole_days 1..20000, cells 1..100000000
+WITH 400 AS whole_days, 6000 AS cells, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- Days as numbers since 1970; days long ago are put on the first of their month. Where there would be too many cells,
+-- the projects, models, machines and users that cost least stand together under '*'.
+used AS
+(
+    SELECT
+        if(date > today - whole_days, date, toStartOfMonth(date)) AS day,
+        project_id,
+        model AS model_name,
+        source,
+        machine_name AS machine,
+        user_name AS user,
+        sum(cost) AS day_cost,
+        sum(ccusage_v_usage.tokens) AS day_tokens
+    FROM ccusage_v_usage
+    GROUP BY day, project_id, model_name, source, machine, user
+),
+summed AS
+(
+    SELECT
+        *,
+        sum(day_cost) OVER (PARTITION BY project_id) AS project_cost,
+        sum(day_cost) OVER (PARTITION BY model_name) AS model_cost,
+        sum(day_cost) OVER (PARTITION BY machine) AS machine_cost,
+        sum(day_cost) OVER (PARTITION BY user) AS user_cost
+    FROM used
+),
+ranked AS
+(
+    SELECT
+        *,
+        dense_rank() OVER (ORDER BY project_cost DESC, project_id) AS project_rank,
+        dense_rank() OVER (ORDER BY model_cost DESC, model_name) AS model_rank,
+        dense_rank() OVER (ORDER BY machine_cost DESC, machine) AS machine_rank,
+        dense_rank() OVER (ORDER BY user_cost DESC, user) AS user_rank
+    FROM summed
+),
+(
+    SELECT arrayFirst(
+        top -> top.2 <= cells OR top.1 = 1,
+        [
+            (1000000, count()),
+            (24, uniqExact(day, source, least(project_rank, 25), least(model_rank, 25), least(machine_rank, 25), least(user_rank, 25))),
+            (12, uniqExact(day, source, least(project_rank, 13), least(model_rank, 13), least(machine_rank, 13), least(user_rank, 13))),
+            (6, uniqExact(day, source, least(project_rank, 7), least(model_rank, 7), least(machine_rank, 7), least(user_rank, 7))),
+            (3, uniqExact(day, source, least(project_rank, 4), least(model_rank, 4), least(machine_rank, 4), least(user_rank, 4))),
+            (1, 0)
+        ]
+    ).1
+    FROM ranked
+) AS top,
+folded AS
+(
+    SELECT
+        if(project_rank > top, '*', project_id) AS project,
+        if(model_rank > top, '*', model_name) AS model,
+        source AS agent,
+        if(machine_rank > top, '*', machine) AS machine_name,
+        if(user_rank > top, '*', user) AS user_name,
+        toUInt32(day) AS number,
+        round(sum(day_cost), 6) AS cost,
+        sum(day_tokens) AS all_tokens
+    FROM ranked
+    GROUP BY project, model, agent, machine_name, user_name, number
+    ORDER BY number
+)
+SELECT
+    project,
+    model,
+    toString(agent) AS agent,
+    machine_name,
+    user_name,
+    groupArray(number) AS days,
+    groupArray(cost) AS costs,
+    groupArray(all_tokens) AS tokens
+FROM folded
+GROUP BY project, model, agent, machine_name, user_name
+ORDER BY project, model, agent, machine_name, user_name;
+
+-- name: block_cube
+-- When did each of the latest billing blocks begin, what did it cost, and how many messages did it have?
+-- shown: blocks "Blocks" in page | agent, machine_name, user_name, starts -, costs -, tokens -, messages -
+-- tunables: top 1..1000000
+WITH 1500 AS top,
+latest AS
+(
+    SELECT
+        source,
+        machine_name,
+        user_name,
+        intDiv(toUnixTimestamp(start_time), 60) AS start,
+        round(cost_usd, 6) AS cost,
+        total_tokens,
+        entries
+    FROM ccusage_usage_blocks FINAL
+    WHERE is_gap = 0
+    ORDER BY start_time DESC, source, machine_name, user_name, block_id
+    LIMIT top
+)
+SELECT
+    toString(source) AS agent,
+    machine_name,
+    user_name,
+    groupArray(start) AS starts,
+    groupArray(cost) AS costs,
+    groupArray(total_tokens) AS tokens,
+    groupArray(entries) AS messages
+FROM latest
+GROUP BY agent, machine_name, user_name
+ORDER BY agent, machine_name, user_name;
 
 -- section: Overview
 
 -- name: totals
 -- What has been used in all, over which days, and how old is it?
+-- shown: figures "All usage" in glance 10, stats, page | cost $, tokens ~, input ~, output ~, cache_creation ~,
+--     cache_read ~, first_day day, last_day day, days_with_usage #, days_between #, last_import age, whose
+-- glance: ccusage | {whose} | {days_between} days since {first_day} | {cost} | {tokens} tokens
 SELECT
     sum(total_cost) AS cost,
     sum(total_tokens) AS tokens,
@@ -17,15 +166,22 @@ SELECT
     sum(output_tokens) AS output,
     sum(cache_creation_tokens) AS cache_creation,
     sum(cache_read_tokens) AS cache_read,
-    toString(min(date)) AS first_day,
-    toString(max(date)) AS last_day,
+    toString(minOrNull(date)) AS first_day,
+    toString(maxOrNull(date)) AS last_day,
     uniqExact(date) AS days_with_usage,
-    dateDiff('day', min(date), max(date)) + 1 AS days_between,
-    (SELECT toUnixTimestamp(max(import_timestamp)) FROM ccusage_import_history FINAL WHERE status != 'failed') AS last_import
+    ifNull(dateDiff('day', minOrNull(date), maxOrNull(date)) + 1, 0) AS days_between,
+    (SELECT maxOrNull(import_timestamp) FROM ccusage_import_history FINAL WHERE status != 'failed') AS last_import,
+    multiIf(
+        uniqExact(user_name) > 1, concat(toString(uniqExact(user_name)), ' users'),
+        uniqExact(machine_name) > 1, concat(any(user_name), ' on ', toString(uniqExact(machine_name)), ' machines'),
+        days_with_usage = 0, '',
+        concat(any(user_name), ' on ', any(machine_name))
+    ) AS whose
 FROM ccusage_usage_daily FINAL;
 
 -- name: table_rows
 -- How many rows does each table hold?
+-- shown: table "Rows by table" of its own period in stats | table, rows #
 SELECT table, rows
 FROM
 (
@@ -49,7 +205,9 @@ ORDER BY position;
 
 -- name: period_totals
 -- What was used today, this week, this month and this year, and in each one before?
-WITH toDate(now('UTC')) AS today,
+-- shown: table "Periods" of its own period | period, first_day day, last_day day, cost $, tokens ~,
+--     days_with_usage #
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
 periods AS
 (
     SELECT
@@ -95,8 +253,10 @@ GROUP BY position, name, first_day, last_day
 ORDER BY position;
 
 -- name: periods_compared
--- How do this week, month and year compare with the last one, up to the same day and in all?
-WITH toDate(now('UTC')) AS today,
+-- How do today, this week, month and year compare with the last one, up to the same day and in all?
+-- shown: comparison "Periods" of its own period in stats, page | period, cost $,
+--     cost_before_to_same_day $, cost_before $, change +$, change_percent +%
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
 periods AS
 (
     SELECT
@@ -109,9 +269,10 @@ periods AS
     (
         SELECT arrayJoin(
             [
-                (1, 'week', toMonday(today), toMonday(today) - 7),
-                (2, 'month', toStartOfMonth(today), toStartOfMonth(today) - INTERVAL 1 MONTH),
-                (3, 'year', toStartOfYear(today), toStartOfYear(today) - INTERVAL 1 YEAR)
+                (1, 'day', today, today - 1),
+                (2, 'week', toMonday(today), toMonday(today) - 7),
+                (3, 'month', toStartOfMonth(today), toStartOfMonth(today) - INTERVAL 1 MONTH),
+                (4, 'year', toStartOfYear(today), toStartOfYear(today) - INTERVAL 1 YEAR)
             ]
         ) AS period
     )
@@ -124,12 +285,15 @@ per_day AS
     GROUP BY date
     UNION ALL
     SELECT today, 0
-)
+),
+(SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS first_day
 SELECT
     name AS period,
     sumIf(day_cost, date >= starts) AS cost,
-    sumIf(day_cost, date BETWEEN starts_before AND same_day_before) AS cost_before_to_same_day,
-    sumIf(day_cost, date >= starts_before AND date < starts) AS cost_before,
+    -- a day that is not over is not held against a whole one; what was not recorded yet is not nothing used
+    if(name = 'day' OR first_day > same_day_before, NULL, sumIf(day_cost, date BETWEEN starts_before AND same_day_before))
+        AS cost_before_to_same_day,
+    if(first_day >= starts, NULL, sumIf(day_cost, date >= starts_before AND date < starts)) AS cost_before,
     cost - cost_before_to_same_day AS change,
     if(cost_before_to_same_day = 0, NULL, 100 * change / cost_before_to_same_day) AS change_percent
 FROM periods
@@ -137,9 +301,75 @@ CROSS JOIN per_day
 GROUP BY position, name, starts, starts_before, same_day_before
 ORDER BY position;
 
+-- name: recent
+-- What was used today, yesterday, this week and this month, and what in the last one to the same day?
+-- shown: comparison "Lately" of its own period in glance 32 | period, cost $, tokens ~, cost_before $, change +$,
+--     change_percent +%, recorded_from day, compared_with words
+-- glance: {period} | {cost} | {change_percent} on {compared_with}
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
+(SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS recorded,
+periods AS
+(
+    SELECT
+        period.1 AS position,
+        period.2 AS name,
+        period.3 AS starts,
+        period.4 AS ends,
+        period.5 AS starts_before,
+        least(starts_before + (ends - starts), starts - 1) AS same_day_before,
+        if(name = 'week', formatDateTime(same_day_before, '%W'), concat('day ', toString(toDayOfMonth(same_day_before)))) AS last_part,
+        if(name = 'week', formatDateTime(recorded, '%W'), concat('day ', toString(toDayOfMonth(recorded)))) AS first_part
+    FROM
+    (
+        SELECT arrayJoin(
+            [
+                (1, 'month', toStartOfMonth(today), today, toStartOfMonth(today) - INTERVAL 1 MONTH),
+                (2, 'week', toMonday(today), today, toMonday(today) - 7),
+                (3, 'yesterday', today - 1, today - 1, today - 2),
+                (4, 'today', today, today, today - 1)
+            ]
+        ) AS period
+    )
+),
+per_day AS
+(
+    SELECT date, sum(total_cost) AS day_cost, sum(total_tokens) AS day_tokens
+    FROM ccusage_usage_daily FINAL
+    WHERE date BETWEEN least(toStartOfMonth(today) - INTERVAL 1 MONTH, toMonday(today) - 7) AND today
+    GROUP BY date
+    UNION ALL
+    SELECT today, 0, 0
+)
+SELECT
+    name AS period,
+    sumIf(day_cost, date BETWEEN starts AND ends) AS cost,
+    sumIf(day_tokens, date BETWEEN starts AND ends) AS tokens,
+    -- what is not over is not held against a whole day; what was not recorded yet is not nothing used
+    if(name = 'today' OR recorded > same_day_before, NULL, sumIf(day_cost, date BETWEEN starts_before AND same_day_before))
+        AS cost_before,
+    cost - cost_before AS change,
+    if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent,
+    if(recorded > starts_before AND recorded <= same_day_before, recorded, NULL) AS recorded_from,
+    if(
+        name NOT IN ('week', 'month'),
+        '',
+        concat(
+            if(name = 'week', 'last week', formatDateTime(starts_before, '%M')),
+            if(recorded_from IS NULL, ' by ', concat(' from ', first_part, ' to ')),
+            last_part
+        )
+    ) AS compared_with
+FROM periods
+CROSS JOIN per_day
+GROUP BY position, name, starts, ends, starts_before, same_day_before, first_part, last_part
+ORDER BY position;
+
 -- name: typical_day
 -- What does a day with usage cost: on average, in the middle, at its most?
-WITH 90 AS days, toDate(now('UTC')) AS today,
+-- shown: figures "A typical day" in stats, page | days_with_usage #, average_cost $, median_cost $,
+--     ninetieth_percentile_cost $, highest_cost $, average_tokens ~
+-- tunables: days 1..20000
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_day AS
 (
     SELECT date, sum(total_cost) AS cost, sum(total_tokens) AS tokens
@@ -158,6 +388,7 @@ FROM per_day;
 
 -- name: token_kinds
 -- What are the tokens made of: input, output, cache written, cache read, others?
+-- shown: ranking "Kinds of tokens" in stats, page | kind_of_tokens, tokens ~, percent %
 WITH sums AS
 (
     SELECT
@@ -192,9 +423,30 @@ ORDER BY kind.1;
 
 -- section: Daily
 
+-- name: usage_by_day
+-- What was used on each day, by agent, machine and user?
+-- shown: table "Usage by day" in csv | date day, agent, machine_name?, user_name?, input_tokens? ~, output_tokens? ~,
+--     cache_creation_tokens? ~, cache_read_tokens? ~, total_tokens ~, cost $
+SELECT
+    date,
+    source AS agent,
+    machine_name,
+    user_name,
+    input_tokens,
+    output_tokens,
+    cache_creation_tokens,
+    cache_read_tokens,
+    total_tokens,
+    total_cost AS cost
+FROM ccusage_usage_daily FINAL
+ORDER BY date, agent, machine_name, user_name;
+
 -- name: daily_trend
 -- What did each of the last days cost, days off included, and what is the average of a week?
-WITH 30 AS days, toDate(now('UTC')) AS today,
+-- shown: bars "Cost by day" in glance 30, stats | date day, cost $, tokens ~, average_of_7_days $
+-- glance: {days} days
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_day AS
 (
     SELECT date, sum(day_cost) AS cost, sum(day_tokens) AS tokens
@@ -224,7 +476,9 @@ ORDER BY date;
 
 -- name: day_to_day
 -- How much more or less did each day cost than the day before?
-WITH 30 AS days, toDate(now('UTC')) AS today,
+-- shown: comparison "Day against day" | date day, cost $, tokens? ~, cost_before $, change +$, change_percent +%
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_day AS
 (
     SELECT date, sum(day_cost) AS cost, sum(day_tokens) AS tokens
@@ -260,6 +514,8 @@ ORDER BY date DESC;
 
 -- name: most_expensive_days
 -- Which days cost the most, and how many times the average day?
+-- shown: ranking "Most expensive days" in page | date day, cost $, tokens ~, times_average .
+-- tunables: top 1..1000000
 WITH 10 AS top,
 per_day AS
 (
@@ -282,44 +538,48 @@ ORDER BY cost DESC, date
 LIMIT top;
 
 -- name: week_over_week
--- How much more or less did each week, Monday to Sunday, cost than the week before?
-WITH 12 AS weeks, toDate(now('UTC')) AS today,
-per_week AS
+-- How much more or less did each week, Monday to Sunday, cost than the week before (this one: to the same day)?
+-- shown: comparison "Week against week" of its own period | week day, so_far? yes, cost $, tokens? ~, cost_before $,
+--     change +$, change_percent +%
+-- tunables: weeks 1..2800
+WITH 12 AS weeks, 'UTC' AS zone, toDate(now(zone)) AS today,
+(SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS recorded,
+per_day AS
 (
-    SELECT week, sum(day_cost) AS cost, sum(day_tokens) AS tokens
-    FROM
-    (
-        SELECT toMonday(date) AS week, total_cost AS day_cost, total_tokens AS day_tokens
-        FROM ccusage_usage_daily FINAL
-        WHERE date >= toMonday(today) - 7 * weeks
-        UNION ALL
-        SELECT toMonday(today) - 7 * arrayJoin(range(weeks + 1)), 0, 0
-    )
-    GROUP BY week
+    SELECT date, total_cost AS day_cost, total_tokens AS day_tokens
+    FROM ccusage_usage_daily FINAL
+    WHERE date >= toMonday(today) - 7 * weeks AND date <= today
+    UNION ALL
+    SELECT toMonday(today) - 7 * arrayJoin(range(weeks + 1)), 0, 0
 ),
-compared AS
+-- a day counts for its own week, and for the next one as what was before: for this week only up to today's weekday
+counted AS
 (
-    SELECT
-        week,
-        cost,
-        tokens,
-        lagInFrame(cost) OVER (ORDER BY week ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS cost_before
-    FROM per_week
+    SELECT toMonday(date) AS week, day_cost AS cost_now, day_tokens AS tokens_now, 0. AS cost_then
+    FROM per_day
+    UNION ALL
+    SELECT toMonday(date) + 7, 0., 0, day_cost
+    FROM per_day
+    WHERE date + 7 <= today
 )
 SELECT
     week,
-    cost,
-    tokens,
-    cost_before,
+    week = toMonday(today) AS so_far,
+    sum(cost_now) AS cost,
+    sum(tokens_now) AS tokens,
+    if(recorded >= week, NULL, sum(cost_then)) AS cost_before,
     cost - cost_before AS change,
     if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent
-FROM compared
+FROM counted
 WHERE week > toMonday(today) - 7 * weeks
+GROUP BY week
 ORDER BY week DESC;
 
 -- name: streaks
 -- How many days in a row have had usage, now (today may be still to come) and at most?
-WITH toDate(now('UTC')) AS today,
+-- shown: figures "Days in a row" of its own period in stats, page | current_streak #, current_since day,
+--     longest_streak #, longest_from day, longest_to day
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
 used_days AS
 (
     SELECT DISTINCT date
@@ -346,6 +606,8 @@ FROM runs;
 
 -- name: longest_streaks
 -- Which were the longest runs of days with usage, and what did they cost?
+-- shown: table "Longest streaks" of its own period | days_in_a_row #, first_day day, last_day day, cost $
+-- tunables: top 1..1000000
 WITH 10 AS top,
 used_days AS
 (
@@ -372,6 +634,7 @@ LIMIT top;
 
 -- name: cost_by_model
 -- Which models cost the most?
+-- shown: ranking "Top models" in stats | model model, cost $, tokens ~, days_used? #
 SELECT
     model_name AS model,
     sum(cost) AS cost,
@@ -384,7 +647,11 @@ ORDER BY cost DESC, model;
 
 -- name: model_share
 -- What part of the cost and of the tokens does each model take?
-WITH 30 AS days, toDate(now('UTC')) AS today,
+-- shown: ranking "Share of models" in glance 20 | model model, cost $, cost_percent %, tokens ~,
+--     tokens_percent? %
+-- glance: models
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_model AS
 (
     SELECT model_name AS model, sum(cost) AS model_cost, sum(total_tokens) AS model_tokens
@@ -413,7 +680,9 @@ ORDER BY cost DESC, model;
 
 -- name: model_days
 -- What did each model cost on each of the last days?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- shown: table "Models by day" | date day, model model, cost $, tokens ~
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     toDateOrZero(record_key) AS date,
     model_name AS model,
@@ -426,7 +695,10 @@ ORDER BY record_key, cost DESC, model;
 
 -- name: model_months
 -- How does the mix of models change from month to month?
-WITH 12 AS months, toDate(now('UTC')) AS today,
+-- shown: table "Models by month" of its own period in page | month, model model, cost $, percent_of_month %,
+--     tokens ~
+-- tunables: months 1..650
+WITH 12 AS months, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_model AS
 (
     SELECT
@@ -454,6 +726,7 @@ ORDER BY month DESC, cost DESC, model;
 
 -- name: tokens_per_dollar
 -- How many tokens does a dollar buy of each model, and how many that it wrote?
+-- shown: table "Tokens for a dollar" | model model, cost $, tokens_per_dollar ~, output_tokens_per_dollar ~
 WITH per_model AS
 (
     SELECT
@@ -475,6 +748,8 @@ ORDER BY tokens_per_dollar DESC NULLS LAST, model;
 
 -- name: dearest_models
 -- Which models are the dearest per million tokens, as they are used here?
+-- shown: table "Dearest models by million tokens" | model model, cost_per_million_tokens $,
+--     cost_per_million_output_tokens $, cost $
 WITH per_model AS
 (
     SELECT
@@ -495,11 +770,22 @@ FROM per_model
 ORDER BY cost_per_million_tokens DESC, model;
 
 -- name: models_compared
--- What does each model cost in this month (or week), and what did it in the one before, to the same day?
-WITH 'month' AS period,
-toDate(now('UTC')) AS today,
-toDate(if(period = 'week', toMonday(today), toStartOfMonth(today))) AS first_day,
-toDate(if(period = 'week', first_day - 7, addMonths(first_day, -1))) AS first_day_before,
+-- What does each model cost in this month (or day, week, year), and what did it in the one before, to the same day?
+-- shown: comparison "Models compared" of its own period | model model, cost $, cost_before_to_same_day $,
+--     cost_before $, change +$, change_percent +%
+-- tunables: period day|week|month|year
+WITH 'month' AS period, 'UTC' AS zone, toDate(now(zone)) AS today,
+toDate(
+    multiIf(period = 'day', today, period = 'week', toMonday(today), period = 'month', toStartOfMonth(today), toStartOfYear(today))
+) AS first_day,
+toDate(
+    multiIf(
+        period = 'day', first_day - 1,
+        period = 'week', first_day - 7,
+        period = 'month', addMonths(first_day, -1),
+        addYears(first_day, -1)
+    )
+) AS first_day_before,
 used AS
 (
     SELECT
@@ -512,15 +798,19 @@ used AS
 SELECT
     toString(model_name) AS model,
     sumIf(used.cost, day >= first_day) AS cost,
-    sumIf(used.cost, day < first_day AND day <= first_day_before + (today - first_day)) AS cost_before_to_same_day,
-    sumIf(used.cost, day < first_day) AS cost_before
+    if(period = 'day', NULL, sumIf(used.cost, day < first_day AND day <= first_day_before + (today - first_day)))
+        AS cost_before_to_same_day,
+    sumIf(used.cost, day < first_day) AS cost_before,
+    cost - cost_before_to_same_day AS change,
+    if(cost_before_to_same_day = 0, NULL, 100 * change / cost_before_to_same_day) AS change_percent
 FROM used
 GROUP BY model
 ORDER BY cost DESC, model;
 
 -- name: new_models
 -- When was each model first used, and when last, the newest first?
-WITH toDate(now('UTC')) AS today
+-- shown: table "New models" of its own period | model model, first_day day, last_day day, days_used #, days_since #
+WITH 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     model_name AS model,
     toDateOrZero(min(record_key)) AS first_day,
@@ -536,6 +826,7 @@ ORDER BY first_day DESC, model;
 
 -- name: cost_by_project
 -- Which projects cost the most?
+-- shown: ranking "Top projects" in stats | project project, cost $, tokens ~, days_used? #
 SELECT
     project_id AS project,
     sum(total_cost) AS cost,
@@ -545,9 +836,37 @@ FROM ccusage_usage_projects_daily FINAL
 GROUP BY project
 ORDER BY cost DESC, project;
 
+-- name: project_share
+-- What part of the last days' cost does each project take?
+-- shown: ranking "Share of projects" in glance 21 | project project, cost $, percent %, tokens ~
+-- glance: projects
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_project AS
+(
+    SELECT project_id AS project, sum(total_cost) AS project_cost, sum(total_tokens) AS tokens
+    FROM ccusage_usage_projects_daily FINAL
+    WHERE date > today - days
+    GROUP BY project
+),
+shared AS
+(
+    SELECT project, project_cost, tokens, sum(project_cost) OVER () AS all_cost
+    FROM per_project
+)
+SELECT
+    project,
+    project_cost AS cost,
+    if(all_cost = 0, 0, 100 * project_cost / all_cost) AS percent,
+    tokens
+FROM shared
+ORDER BY cost DESC, project;
+
 -- name: project_days
 -- What did each project cost on each of the last days?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- shown: table "Projects by day" | date day, project project, cost $, tokens ~
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     date,
     project_id AS project,
@@ -560,7 +879,10 @@ ORDER BY date, cost DESC, project;
 
 -- name: project_months
 -- What does each project cost from month to month, and when was it begun?
-WITH 12 AS months, toDate(now('UTC')) AS today
+-- shown: table "Projects by month" of its own period | month day, project project, cost $, tokens ~, days_used? #,
+--     first_day? day, last_day? day
+-- tunables: months 1..650
+WITH 12 AS months, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     toStartOfMonth(date) AS month,
     project_id AS project,
@@ -576,6 +898,8 @@ ORDER BY month DESC, cost DESC, project;
 
 -- name: project_efficiency
 -- Which projects pay the most per million tokens and per day, and how well do they use the cache?
+-- shown: table "Projects by cost of their tokens" | project project, cost $, cost_per_million_tokens $,
+--     cost_per_day_used $, cache_hit_percent? %, output_percent? %
 WITH per_project AS
 (
     SELECT
@@ -601,6 +925,7 @@ ORDER BY cost_per_million_tokens DESC, project;
 
 -- name: project_concentration
 -- How much of the cost do the dearest projects make up together?
+-- shown: table "How few projects make up the cost" | rank #, project project, cost $, percent %, percent_together %
 WITH per_project AS
 (
     SELECT project_id AS project, sum(total_cost) AS cost
@@ -628,6 +953,7 @@ ORDER BY rank;
 
 -- name: projects_on_several_machines
 -- Which projects are worked on from more than one machine?
+-- shown: table "Projects on several machines" | project project, machines #, machine_names, cost $, last_day day
 SELECT
     project_id AS project,
     uniqExact(machine_name) AS machines,
@@ -641,6 +967,7 @@ ORDER BY cost DESC, project;
 
 -- name: project_models
 -- Which models does each project use?
+-- shown: table "Models by project" in page | project project, model model, cost $, percent_of_project %, tokens? ~
 WITH per_model AS
 (
     SELECT
@@ -670,6 +997,7 @@ ORDER BY project_cost DESC, project, cost DESC, model;
 
 -- name: session_totals
 -- How many sessions were there, and what did one cost?
+-- shown: figures "Sessions" in stats, page | sessions #, average_cost $, highest_cost $
 SELECT
     count() AS sessions,
     if(sessions = 0, 0, sum(total_cost) / sessions) AS average_cost,
@@ -678,6 +1006,9 @@ FROM ccusage_usage_sessions FINAL;
 
 -- name: dearest_sessions
 -- Which sessions cost the most?
+-- shown: table "Dearest sessions" in page | session_id id, project project, agent?, machine_name?, user_name?,
+--     last_activity time, cost $, tokens ~, models? #
+-- tunables: top 1..1000000
 WITH 20 AS top
 SELECT
     session_id,
@@ -695,6 +1026,9 @@ LIMIT top;
 
 -- name: longest_sessions
 -- Which sessions went on for the longest time, from their first message to their last?
+-- shown: table "Longest sessions" | session_id id, project project, agent?, machine_name?, user_name?,
+--     first_message? time, last_message time, minutes min, cost $, tokens? ~
+-- tunables: top 1..1000000
 WITH 20 AS top
 SELECT
     session_id,
@@ -714,6 +1048,7 @@ LIMIT top;
 
 -- name: session_cost_distribution
 -- How many sessions cost how much?
+-- shown: table "Sessions by what they cost" | dollars, sessions #, percent_of_sessions %, cost $, percent_of_cost %
 WITH buckets AS
 (
     SELECT
@@ -747,6 +1082,8 @@ ORDER BY bucket.1;
 
 -- name: session_percentiles
 -- What does a session cost, and how many tokens and minutes does it take, in the middle and at the ends?
+-- shown: table "Sessions from the cheapest to the dearest" | percent_of_sessions %, cost_at_most $,
+--     tokens_at_most ~, minutes_at_most min
 WITH levels AS
 (
     SELECT arrayJoin([(1, 10), (2, 25), (3, 50), (4, 75), (5, 90), (6, 99)]) AS level
@@ -770,20 +1107,24 @@ WHERE notEmpty(costs)
 ORDER BY level.1;
 
 -- name: session_days
--- How many sessions ended on each of the last days, UTC, and what did they cost?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- How many sessions ended on each of the last days, and what did they cost?
+-- shown: bars "Sessions by day, and their cost" | date day, sessions #, cost $, cost_per_session $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
-    toDate(last_activity) AS date,
+    toDate(last_activity, zone) AS date,
     count() AS sessions,
     sum(total_cost) AS cost,
     if(sessions = 0, 0, cost / sessions) AS cost_per_session
 FROM ccusage_usage_sessions FINAL
-WHERE last_activity >= toDateTime(today - days + 1, 'UTC')
+WHERE last_activity >= toDateTime(today - days + 1, zone)
 GROUP BY date
 ORDER BY date;
 
 -- name: sessions_by_project
 -- How many sessions did each project have, and what did one cost?
+-- shown: ranking "Sessions by project" | project project, sessions #, cost $, cost_per_session $,
+--     tokens_per_session? ~
 SELECT
     if(project_path = '', 'unknown', project_path) AS project,
     count() AS sessions,
@@ -798,6 +1139,7 @@ ORDER BY cost DESC, project;
 
 -- name: hours_of_day
 -- At which hours do billing blocks start, and what do they cost?
+-- shown: bars "Cost by hour of the day, {zone}" in stats, page | hour hour, blocks #, cost $, tokens ~
 WITH 'UTC' AS zone
 SELECT
     hour,
@@ -817,6 +1159,8 @@ ORDER BY hour;
 
 -- name: days_of_week
 -- Which days of the week cost the most (1 is Monday)?
+-- shown: bars "Cost by day of the week" in stats, page | day_of_week -, name, days_used #, cost $, tokens? ~,
+--     cost_per_day_used $
 WITH per_day AS
 (
     SELECT date, sum(total_cost) AS day_cost, sum(total_tokens) AS day_tokens, 1 AS used
@@ -840,6 +1184,7 @@ ORDER BY day_of_week;
 
 -- name: hours_of_week
 -- At which hours of which days of the week do billing blocks start, and what do they cost?
+-- shown: heatmap "Cost by weekday and hour, {zone}" | day_of_week weekday, hour hour, blocks #, cost $
 WITH 'UTC' AS zone
 SELECT
     day_of_week,
@@ -863,9 +1208,12 @@ ORDER BY day_of_week, hour;
 
 -- name: weeks
 -- What did each week cost, on how many days?
-WITH 26 AS weeks, toDate(now('UTC')) AS today
+-- shown: table "Weeks" of its own period | week day, so_far? yes, days_used #, cost $, tokens ~, cost_per_day_used $
+-- tunables: weeks 1..2800
+WITH 26 AS weeks, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     toMonday(date) AS week,
+    toMonday(max(date)) = toMonday(today) AS so_far,
     uniqExact(date) AS days_used,
     sum(total_cost) AS cost,
     sum(total_tokens) AS tokens,
@@ -876,8 +1224,17 @@ GROUP BY week
 ORDER BY week DESC;
 
 -- name: months
--- What did each month cost, and how much more or less than the month before?
-WITH per_month AS
+-- What did each month cost, and how much more or less than the month before (this one: to the same day)?
+-- shown: comparison "Months" of its own period in page | month, so_far? yes, cost $, tokens? ~, change +$,
+--     change_percent +%, cost_per_million_tokens? $
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
+(
+    SELECT sum(total_cost)
+    FROM ccusage_usage_daily FINAL
+    WHERE date >= toStartOfMonth(today) - INTERVAL 1 MONTH
+        AND date < least(toStartOfMonth(today), toStartOfMonth(today) - INTERVAL 1 MONTH + toDayOfMonth(today))
+) AS last_month_to_same_day,
+per_month AS
 (
     SELECT
         month,
@@ -890,13 +1247,16 @@ compared AS
 (
     SELECT
         month,
+        month = formatDateTime(today, '%Y-%m') AS so_far,
         cost,
         tokens,
-        lagInFrame(toNullable(cost)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS cost_before
+        lagInFrame(toNullable(cost)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS whole_before,
+        if(so_far AND whole_before IS NOT NULL, last_month_to_same_day, whole_before) AS cost_before
     FROM per_month
 )
 SELECT
     month,
+    so_far,
     cost,
     tokens,
     cost - cost_before AS change,
@@ -907,7 +1267,9 @@ ORDER BY month DESC;
 
 -- name: heatmap
 -- What did each day of the last year cost, days off included?
-WITH 365 AS days, toDate(now('UTC')) AS today
+-- shown: heatmap "Cost by day" in stats | date day, day_of_week -, cost $, tokens ~
+-- tunables: days 1..20000
+WITH 365 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     date,
     toDayOfWeek(date) AS day_of_week,
@@ -928,6 +1290,8 @@ ORDER BY date;
 
 -- name: cache_hit_ratio
 -- What part of the tokens that were sent came from the prompt cache, and how often was a cached token read?
+-- shown: figures "Prompt cache" in page | input ~, cache_creation ~, cache_read ~, hit_percent %,
+--     reads_per_written_token .
 WITH sums AS
 (
     SELECT
@@ -947,7 +1311,9 @@ FROM sums;
 
 -- name: cache_days
 -- How well did the prompt cache work on each of the last days?
-WITH 30 AS days, toDate(now('UTC')) AS today,
+-- shown: table "Prompt cache by day" | date day, cache_creation ~, cache_read ~, hit_percent %
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_day AS
 (
     SELECT
@@ -969,6 +1335,7 @@ ORDER BY date;
 
 -- name: cache_by_model
 -- With which models does the prompt cache work best?
+-- shown: table "Prompt cache by model" | model model, cache_creation ~, cache_read ~, hit_percent %
 WITH per_model AS
 (
     SELECT
@@ -990,6 +1357,9 @@ ORDER BY hit_percent DESC, model;
 
 -- name: cache_savings
 -- How much would each model have cost without the prompt cache, and what has the cache saved?
+-- shown: table "Saved by the prompt cache, an estimate" in stats, page | model model, cost $, cost_without_cache $,
+--     saved $, saved_percent %
+-- tunables: claude_output 1..100, other_output 1..100, cache_write 0..10, cache_hit 0..10
 WITH 5 AS claude_output, 8 AS other_output, 1.25 AS cache_write, 0.1 AS cache_hit,
 -- An estimate from the stored data alone. What a model charges for output, for a cache write and for a cache
 -- read are multiples of its price of input (above: output of Claude, of the others; writes for five minutes),
@@ -1028,6 +1398,9 @@ ORDER BY saved DESC, model;
 
 -- name: cache_savings_by_month
 -- What has the prompt cache saved in each month, estimated as in cache_savings?
+-- shown: table "Saved by the prompt cache by month, an estimate" of its own period | month, cost $,
+--     cost_without_cache $, saved $
+-- tunables: claude_output 1..100, other_output 1..100, cache_write 0..10, cache_hit 0..10
 WITH 5 AS claude_output, 8 AS other_output, 1.25 AS cache_write, 0.1 AS cache_hit,
 per_model AS
 (
@@ -1066,6 +1439,9 @@ ORDER BY month DESC;
 
 -- name: active_blocks
 -- Which billing blocks are running now, at what rate, and where will they end?
+-- shown: table "Running billing blocks" of its own period in glance 39, stats, page | machine_name, user_name?,
+--     source?, cost $, tokens ~, minutes_left min, burn_rate $, projected_cost $, whose -
+-- glance: block | {cost} | {minutes_left} left | {burn_rate} an hour[, {projected_cost} at its end] | {whose}
 SELECT
     machine_name,
     user_name,
@@ -1074,14 +1450,23 @@ SELECT
     total_tokens AS tokens,
     dateDiff('minute', now('UTC'), end_time) AS minutes_left,
     burn_rate,
-    `projection` AS projected_cost
+    `projection` AS projected_cost,
+    multiIf(
+        count() OVER () = 1, '',
+        uniqExact(user_name) OVER () = 1, toString(machine_name),
+        concat(user_name, ' on ', machine_name)
+    ) AS whose
 FROM ccusage_usage_blocks FINAL
 WHERE is_active = 1 AND is_gap = 0 AND end_time > now('UTC')
 ORDER BY start_time, source, machine_name, user_name;
 
 -- name: burn_rate_against_history
 -- Does the running block burn more dollars an hour than the blocks before it?
-WITH 90 AS days, toDate(now('UTC')) AS today,
+-- shown: table "Burn rate against earlier blocks" | machine_name?, user_name?, source?, block_id? id,
+--     burn_rate_by_ccusage? $, rate_now $, median_rate_before $, ninetieth_percentile $, times_median .,
+--     blocks_compared? #
+-- tunables: days 1..20000
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- ccusage tells a burn rate of the running block only, from its first message on; to compare like with like,
 -- the rate of every block is taken here from the block's start to its last message.
 ended AS
@@ -1092,7 +1477,7 @@ ended AS
         source,
         cost_usd / greatest(dateDiff('minute', start_time, ifNull(actual_end_time, end_time)), 1) * 60 AS rate
     FROM ccusage_usage_blocks FINAL
-    WHERE start_time >= toDateTime(today - days, 'UTC') AND is_gap = 0 AND NOT (is_active = 1 AND end_time > now('UTC'))
+    WHERE start_time >= toDateTime(today - days, zone) AND is_gap = 0 AND NOT (is_active = 1 AND end_time > now('UTC'))
 ),
 history AS
 (
@@ -1116,7 +1501,7 @@ running AS
         burn_rate,
         cost_usd / greatest(dateDiff('minute', start_time, ifNull(actual_end_time, now('UTC'))), 1) * 60 AS rate
     FROM ccusage_usage_blocks FINAL
-    WHERE start_time >= toDateTime(today - days, 'UTC') AND is_gap = 0 AND is_active = 1 AND end_time > now('UTC')
+    WHERE start_time >= toDateTime(today - days, zone) AND is_gap = 0 AND is_active = 1 AND end_time > now('UTC')
 )
 SELECT
     running.machine_name AS machine_name,
@@ -1138,6 +1523,9 @@ ORDER BY machine_name, user_name, source, block_id;
 
 -- name: blocks_near_limit
 -- Which blocks came close to the largest one, which is the best guess of the plan's limit?
+-- shown: table "Largest blocks" in page | user_name?, source?, machine_name?, start_time time, tokens ~,
+--     percent_of_largest %, cost $
+-- tunables: percent 1..100, top 1..1000000
 WITH 80 AS percent, 50 AS top,
 measured AS
 (
@@ -1168,6 +1556,8 @@ LIMIT top;
 
 -- name: blocks_at_limit
 -- Which blocks ran into the plan's usage limit, and when did it reset?
+-- shown: table "Blocks that ran into the limit" | start_time time, machine_name?, user_name?, source?,
+--     limit_reset time, tokens ~, cost $
 SELECT
     start_time,
     machine_name,
@@ -1182,6 +1572,8 @@ ORDER BY start_time DESC, source, machine_name, user_name, block_id;
 
 -- name: longest_gaps
 -- Which were the longest pauses between two blocks, from the last message to the next block's start?
+-- shown: table "Longest pauses" | machine_name?, user_name?, source?, gap_start time, gap_end time, hours h
+-- tunables: top 1..1000000
 WITH 20 AS top,
 ordered AS
 (
@@ -1211,22 +1603,26 @@ ORDER BY hours DESC, gap_start DESC, machine_name, user_name, source
 LIMIT top;
 
 -- name: block_days
--- How many blocks were started on each of the last days, UTC, and what did they cost?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- How many blocks were started on each of the last days, and what did they cost?
+-- shown: table "Blocks by day" | date day, blocks #, cost $, tokens ~, messages? #, highest_cost $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
-    toDate(start_time) AS date,
+    toDate(start_time, zone) AS date,
     count() AS blocks,
     sum(cost_usd) AS cost,
     sum(total_tokens) AS tokens,
     sum(entries) AS messages,
     max(cost_usd) AS highest_cost
 FROM ccusage_usage_blocks FINAL
-WHERE start_time >= toDateTime(today - days + 1, 'UTC') AND is_gap = 0
+WHERE start_time >= toDateTime(today - days + 1, zone) AND is_gap = 0
 GROUP BY date
 ORDER BY date;
 
 -- name: typical_block
 -- What does a billing block hold, on average, in the middle and at its most?
+-- shown: table "A typical block" in page | user_name, source, blocks #, average_cost $, median_cost $,
+--     highest_cost $, median_tokens? ~, most_tokens? ~, average_messages? .
 SELECT
     user_name,
     source,
@@ -1246,22 +1642,21 @@ ORDER BY blocks DESC, user_name, source;
 
 -- name: month_end
 -- What will this month have cost at its end, at the pace of the last whole days?
-WITH 14 AS days, toDate(now('UTC')) AS today,
+-- shown: figures "This month" of its own period in glance 33, stats, page | month, cost_so_far $, days_left #,
+--     cost_per_day $, forecast $, last_month_cost $
+-- glance: month | forecast {forecast}
+-- tunables: days 1..20000
+WITH 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- The month so far, and for each day to come the average of the last whole days, days off included; for today
 -- that average, too, unless today has cost more already.
-sums AS
+pace AS
 (
     SELECT
-        sumIf(total_cost, date >= toStartOfMonth(today) AND date <= today) AS cost_so_far,
         sumIf(total_cost, date = today) AS cost_today,
-        sumIf(total_cost, date < today AND date >= today - days) AS recent_cost,
-        sumIf(total_cost, date < toStartOfMonth(today) AND date >= toStartOfMonth(today) - INTERVAL 1 MONTH) AS last_month
-    FROM ccusage_usage_daily FINAL
-    WHERE date >= least(today - days, toStartOfMonth(today) - INTERVAL 1 MONTH)
-),
-history AS
-(
-    SELECT if(count() = 0, 0, least(days, greatest(dateDiff('day', min(date), today), 0))) AS recent_days
+        sumIf(total_cost, date >= toStartOfMonth(today)) AS cost_so_far,
+        sumIf(total_cost, date < toStartOfMonth(today) AND date >= toStartOfMonth(today) - INTERVAL 1 MONTH) AS last_month,
+        least(days, dateDiff('day', min(date), today)) AS whole_days,
+        if(whole_days <= 0, cost_today, sumIf(total_cost, date < today AND date >= today - days) / whole_days) AS pace_per_day
     FROM ccusage_usage_daily FINAL
     WHERE date <= today
 )
@@ -1269,15 +1664,54 @@ SELECT
     formatDateTime(today, '%Y-%m') AS month,
     cost_so_far,
     dateDiff('day', today, toLastDayOfMonth(today)) AS days_left,
-    if(recent_days = 0, cost_today, recent_cost / recent_days) AS cost_per_day,
+    pace_per_day AS cost_per_day,
     cost_so_far - cost_today + greatest(cost_today, cost_per_day) + cost_per_day * days_left AS forecast,
     last_month AS last_month_cost
-FROM sums
-CROSS JOIN history;
+FROM pace;
+
+-- name: budgets
+-- What is spent of the day's and of the month's budget, and will the month's hold, at the pace of the last whole days?
+-- shown: table "Budget" of its own period in glance 34, stats, page | budget, dollars $, spent $, remaining $, forecast $
+-- glance: budget | {spent} | of {dollars} a {budget}[, forecast {forecast}]
+-- tunables: budget_day 0..1000000000000, budget_month 0..1000000000000, days 1..20000
+WITH 0.0 AS budget_day, 0.0 AS budget_month, 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+pace AS
+(
+    SELECT
+        sumIf(total_cost, date = today) AS cost_today,
+        sumIf(total_cost, date >= toStartOfMonth(today)) AS cost_so_far,
+        least(days, dateDiff('day', min(date), today)) AS whole_days,
+        if(whole_days <= 0, cost_today, sumIf(total_cost, date < today AND date >= today - days) / whole_days) AS cost_per_day
+    FROM ccusage_usage_daily FINAL
+    WHERE date <= today
+)
+SELECT
+    line.1 AS budget,
+    line.2 AS dollars,
+    line.3 AS spent,
+    dollars - spent AS remaining,
+    line.4 AS forecast
+FROM
+(
+    SELECT
+        cost_so_far - cost_today + greatest(cost_today, cost_per_day)
+            + cost_per_day * dateDiff('day', today, toLastDayOfMonth(today)) AS month_forecast,
+        arrayJoin(
+            [
+                ('month', toFloat64(budget_month), cost_so_far, toNullable(month_forecast)),
+                ('day', toFloat64(budget_day), cost_today, NULL)
+            ]
+        ) AS line
+    FROM pace
+)
+WHERE dollars > 0
+ORDER BY budget DESC;
 
 -- name: linear_trend
 -- Is the daily cost rising or falling, and what will the next days cost if it goes on so?
-WITH 30 AS days, toDate(now('UTC')) AS today,
+-- shown: figures "Trend" of its own period in page | cost_per_day_now $, change_per_day +$, next_7_days $, next_30_days $
+-- tunables: days 2..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_day AS
 (
     SELECT date, sum(day_cost) AS cost
@@ -1305,19 +1739,17 @@ FROM fitted;
 
 -- name: days_to_budget
 -- On which day will this month's cost reach the budget, at the pace of the last whole days?
-WITH 100 AS budget, 14 AS days, toDate(now('UTC')) AS today,
-sums AS
+-- shown: figures "Budget of the month" of its own period | monthly_budget $, cost_so_far $, dollars_left $,
+--     cost_per_day $, days_to_reach #, reached_on day
+-- tunables: budget 0..1000000000000, days 1..20000
+WITH 100 AS budget, 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+pace AS
 (
     SELECT
-        sumIf(total_cost, date >= toStartOfMonth(today) AND date <= today) AS cost_so_far,
         sumIf(total_cost, date = today) AS cost_today,
-        sumIf(total_cost, date < today AND date >= today - days) AS recent_cost
-    FROM ccusage_usage_daily FINAL
-    WHERE date >= least(today - days, toStartOfMonth(today))
-),
-history AS
-(
-    SELECT if(count() = 0, 0, least(days, greatest(dateDiff('day', min(date), today), 0))) AS recent_days
+        sumIf(total_cost, date >= toStartOfMonth(today)) AS cost_so_far,
+        least(days, dateDiff('day', min(date), today)) AS whole_days,
+        if(whole_days <= 0, cost_today, sumIf(total_cost, date < today AND date >= today - days) / whole_days) AS pace_per_day
     FROM ccusage_usage_daily FINAL
     WHERE date <= today
 )
@@ -1325,31 +1757,28 @@ SELECT
     budget AS monthly_budget,
     cost_so_far,
     greatest(budget - cost_so_far, 0) AS dollars_left,
-    if(recent_days = 0, cost_today, recent_cost / recent_days) AS cost_per_day,
+    pace_per_day AS cost_per_day,
     multiIf(
         cost_so_far >= budget, 0,
         cost_per_day = 0, NULL,
         toUInt32(least(ceil((budget - cost_so_far) / cost_per_day), 1000000))
     ) AS days_to_reach,
     if(days_to_reach <= dateDiff('day', today, toLastDayOfMonth(today)), today + assumeNotNull(days_to_reach), NULL) AS reached_on
-FROM sums
-CROSS JOIN history;
+FROM pace;
 
 -- name: year_end
 -- What will this year have cost at its end, at the pace of the last whole days?
-WITH 30 AS days, toDate(now('UTC')) AS today,
-sums AS
+-- shown: figures "This year" of its own period in page | year, cost_so_far $, days_left #, cost_per_day $,
+--     forecast $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+pace AS
 (
     SELECT
-        sumIf(total_cost, date >= toStartOfYear(today) AND date <= today) AS cost_so_far,
         sumIf(total_cost, date = today) AS cost_today,
-        sumIf(total_cost, date < today AND date >= today - days) AS recent_cost
-    FROM ccusage_usage_daily FINAL
-    WHERE date >= least(today - days, toStartOfYear(today))
-),
-history AS
-(
-    SELECT if(count() = 0, 0, least(days, greatest(dateDiff('day', min(date), today), 0))) AS recent_days
+        sumIf(total_cost, date >= toStartOfYear(today)) AS cost_so_far,
+        least(days, dateDiff('day', min(date), today)) AS whole_days,
+        if(whole_days <= 0, cost_today, sumIf(total_cost, date < today AND date >= today - days) / whole_days) AS pace_per_day
     FROM ccusage_usage_daily FINAL
     WHERE date <= today
 )
@@ -1357,16 +1786,17 @@ SELECT
     toYear(today) AS year,
     cost_so_far,
     dateDiff('day', today, makeDate(toYear(today), 12, 31)) AS days_left,
-    if(recent_days = 0, cost_today, recent_cost / recent_days) AS cost_per_day,
+    pace_per_day AS cost_per_day,
     cost_so_far - cost_today + greatest(cost_today, cost_per_day) + cost_per_day * days_left AS forecast
-FROM sums
-CROSS JOIN history;
+FROM pace;
 
 -- section: Anomalies
 
 -- name: unusual_days
 -- Which days cost far more or less than the average day with usage?
-WITH 90 AS days, 2 AS deviations, toDate(now('UTC')) AS today,
+-- shown: table "Unusual days" in page | date day, cost $, tokens? ~, average_cost $, deviations_away .
+-- tunables: days 1..20000, deviations 0..100
+WITH 90 AS days, 2 AS deviations, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_day AS
 (
     SELECT date, sum(total_cost) AS cost, sum(total_tokens) AS tokens
@@ -1396,7 +1826,10 @@ ORDER BY abs(deviations_away) DESC, date DESC;
 
 -- name: unusual_sessions
 -- Which sessions cost far more than the others?
-WITH 90 AS days, 3 AS deviations, toDate(now('UTC')) AS today,
+-- shown: table "Unusual sessions" | session_id id, project project, agent?, machine_name?, user_name?,
+--     last_activity time, cost $, deviations_away .
+-- tunables: days 1..20000, deviations 0..100
+WITH 90 AS days, 3 AS deviations, 'UTC' AS zone, toDate(now(zone)) AS today,
 measured AS
 (
     SELECT
@@ -1410,7 +1843,7 @@ measured AS
         avg(total_cost) OVER () AS average_cost,
         stddevPop(total_cost) OVER () AS deviation
     FROM ccusage_usage_sessions FINAL
-    WHERE last_activity >= toDateTime(today - days + 1, 'UTC')
+    WHERE last_activity >= toDateTime(today - days + 1, zone)
 )
 SELECT
     session_id,
@@ -1427,6 +1860,7 @@ ORDER BY cost DESC, session_id, source, machine_name, user_name;
 
 -- name: unpriced_models
 -- Which models have tokens and no cost, so that the totals are too low?
+-- shown: table "Models without a price" in stats, page | agent, model model, tokens ~, first_day day, last_day day
 WITH per_model AS
 (
     SELECT
@@ -1454,6 +1888,7 @@ ORDER BY tokens DESC, agent, model;
 
 -- name: cost_by_machine
 -- Which machines and users cost the most?
+-- shown: ranking "Machines and users" in stats | machine_and_user, cost $, tokens ~, last_day? day
 SELECT
     concat(machine_name, ' ', user_name) AS machine_and_user,
     sum(total_cost) AS cost,
@@ -1465,7 +1900,10 @@ ORDER BY cost DESC, machine_name, user_name;
 
 -- name: machine_share
 -- What part of the last days' cost does each machine make, and on how many days is it used?
-WITH 30 AS days, toDate(now('UTC')) AS today,
+-- shown: shares "Machines" in glance 23 | machine_name, cost $, percent %, tokens ~, days_used #, users? #
+-- glance: machines
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_machine AS
 (
     SELECT
@@ -1495,6 +1933,7 @@ ORDER BY cost DESC, machine_name;
 
 -- name: machine_months
 -- What did each machine cost from month to month?
+-- shown: table "Machines by month" of its own period | month, machine_name, cost $, tokens ~
 SELECT
     month,
     machine_name,
@@ -1508,6 +1947,7 @@ ORDER BY month DESC, cost DESC, machine_name;
 
 -- name: cost_by_source
 -- Which agents cost the most?
+-- shown: ranking "Agents" in stats | agent, cost $, tokens ~, days_used? #
 SELECT
     source AS agent,
     sum(total_cost) AS cost,
@@ -1517,8 +1957,35 @@ FROM ccusage_usage_daily FINAL
 GROUP BY agent
 ORDER BY cost DESC, agent;
 
+-- name: agent_share
+-- What part of the last days' cost does each agent take?
+-- shown: shares "Share of agents" in glance 22 | agent, cost $, percent %, tokens ~
+-- glance: agents
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_agent AS
+(
+    SELECT source AS agent, sum(total_cost) AS agent_cost, sum(total_tokens) AS tokens
+    FROM ccusage_usage_daily FINAL
+    WHERE date > today - days
+    GROUP BY agent
+),
+shared AS
+(
+    SELECT agent, agent_cost, tokens, sum(agent_cost) OVER () AS all_cost
+    FROM per_agent
+)
+SELECT
+    agent,
+    agent_cost AS cost,
+    if(all_cost = 0, 0, 100 * agent_cost / all_cost) AS percent,
+    tokens
+FROM shared
+ORDER BY cost DESC, agent;
+
 -- name: agent_months
 -- How is each month's cost divided between the agents?
+-- shown: table "Agents by month" of its own period | month, agent, cost $, percent_of_month %, tokens ~
 WITH per_agent AS
 (
     SELECT month, source, sum(total_cost) AS cost, sum(total_tokens) AS tokens
@@ -1541,6 +2008,8 @@ ORDER BY month DESC, cost DESC, agent;
 
 -- name: agent_efficiency
 -- What do the agents cost per million tokens and per day, and how well do they use the prompt cache?
+-- shown: table "Agents by cost of their tokens" | agent, cost_per_million_tokens $, cost_per_day_used $,
+--     cache_hit_percent %
 WITH per_agent AS
 (
     SELECT
@@ -1565,7 +2034,9 @@ ORDER BY cost_per_million_tokens DESC, agent;
 
 -- name: user_weeks
 -- Who used the most in each of the last weeks?
-WITH 8 AS weeks, toDate(now('UTC')) AS today,
+-- shown: table "Users by week" of its own period | week day, place #, user_name, cost $, tokens ~, days_used? #
+-- tunables: weeks 1..2800
+WITH 8 AS weeks, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_user AS
 (
     SELECT
@@ -1590,6 +2061,7 @@ ORDER BY week DESC, place, user_name;
 
 -- name: user_months
 -- Who used the most in each month?
+-- shown: table "Users by month" of its own period | month, place #, user_name, cost $, tokens ~
 WITH per_user AS
 (
     SELECT month, user_name, sum(total_cost) AS cost, sum(total_tokens) AS tokens
@@ -1607,7 +2079,10 @@ ORDER BY month DESC, place, user_name;
 
 -- name: user_active_days
 -- On how many days was each user active, lately and in all, on how many machines, and what does a day cost?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- shown: table "Active days of users" of its own period in page | user_name, days_used_lately #, days_used #, first_day? day,
+--     last_day day, machines? #, cost $, cost_per_day_used $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     user_name,
     uniqExactIf(date, date > today - days) AS days_used_lately,
@@ -1623,7 +2098,10 @@ ORDER BY days_used_lately DESC, days_used DESC, user_name;
 
 -- name: user_favourite_model
 -- Which model does each user use most, by tokens?
-WITH 90 AS days, toDate(now('UTC')) AS today,
+-- shown: table "Favourite models by tokens" in stats, page | user_name, model model, tokens ~, percent_of_tokens %,
+--     cost $
+-- tunables: days 1..20000
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_model AS
 (
     SELECT user_name, model_name, sum(total_tokens) AS model_tokens, sum(cost) AS model_cost
@@ -1652,10 +2130,855 @@ FROM ranked
 WHERE place = 1
 ORDER BY user_name;
 
+-- section: Conversations
+
+-- name: today_work
+-- What was done today: prompts, tools, failures, lines?
+-- shown: figures "Today's work" of its own period in glance 38 | prompts #, tools #, failed #, added #, removed #
+-- glance: today | {prompts} prompts | {tools} tools[, {failed} failed] | +{added} -{removed} lines
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
+done AS
+(
+    SELECT kind = 'prompt' AS is_prompt, 0 AS is_tool, 0 AS is_failed, 0 AS lines_added, 0 AS lines_removed
+    FROM ccusage_messages FINAL
+    WHERE date = today
+    UNION ALL
+    SELECT 0, 1, state = 'error', lines_added, lines_removed
+    FROM ccusage_tool_calls FINAL
+    WHERE date = today
+)
+SELECT
+    sum(is_prompt) AS prompts,
+    sum(is_tool) AS tools,
+    nullIf(sum(is_failed), 0) AS failed,
+    sum(lines_added) AS added,
+    sum(lines_removed) AS removed
+FROM done
+HAVING prompts + tools > 0;
+
+-- name: prompt_cost
+-- What does a prompt cost, with everything that it sets off: sub-agents and tools?
+-- shown: figures "Cost per prompt in {days} days" in stats, page | prompts #, average_cost $, median_cost $,
+--     ninetieth_percentile_cost $, highest_cost $, responses_per_prompt ., tools_per_prompt ., cost_of_prompts $,
+--     cost_without_prompt $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_prompt AS
+(
+    SELECT cost, responses, tools, is_prompt
+    FROM ccusage_fct_prompts
+    WHERE date > today - days
+)
+SELECT
+    countIf(is_prompt) AS prompts,
+    avgIf(cost, is_prompt) AS average_cost,
+    quantileExactIf(0.5)(cost, is_prompt) AS median_cost,
+    quantileExactIf(0.9)(cost, is_prompt) AS ninetieth_percentile_cost,
+    maxIf(cost, is_prompt) AS highest_cost,
+    avgIf(responses, is_prompt) AS responses_per_prompt,
+    avgIf(tools, is_prompt) AS tools_per_prompt,
+    sumIf(cost, is_prompt) AS cost_of_prompts,
+    sumIf(cost, NOT is_prompt) AS cost_without_prompt
+FROM per_prompt
+HAVING prompts > 0;
+
+-- name: dearest_prompts
+-- Which prompts cost the most, in which sessions?
+-- shown: table "Dearest prompts in {days} days" in stats, page | started_at time, project project, session_id id, cost $,
+--     responses? #, tools? #, tokens? ~, minutes? min
+-- tunables: days 1..20000, top 1..1000000
+WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    started_at,
+    project_id AS project,
+    session_id,
+    cost,
+    responses,
+    tools,
+    total_tokens AS tokens,
+    round(dateDiff('second', started_at, ended_at) / 60, 1) AS minutes
+FROM ccusage_fct_prompts
+WHERE is_prompt AND date > today - days
+ORDER BY cost DESC, started_at, session_id, machine_name, user_name
+LIMIT top;
+
+-- name: waiting
+-- Where does the time go: to the model, to the tools (and their permissions), or to me?
+-- shown: ranking "Where the time goes in {days} days" in stats, page | who, hours h, percent %
+-- tunables: days 1..20000, away_minutes 1..1440
+WITH 30 AS days, 15 AS away_minutes, 'UTC' AS zone, toDate(now(zone)) AS today,
+times AS
+(
+    SELECT if(kind = 'response', 'the model', 'me') AS who, sum(waited_ms) AS spent_ms
+    FROM ccusage_messages FINAL
+    WHERE date > today - days
+        AND NOT is_sidechain
+        AND agent_id = ''
+        AND (kind = 'response' OR (kind IN ('prompt', 'command') AND waited_ms < 60000 * away_minutes))
+    GROUP BY who
+    UNION ALL
+    SELECT 'the tools', sum(duration_ms)
+    FROM ccusage_tool_calls FINAL
+    WHERE date > today - days AND agent_id = ''
+)
+SELECT
+    who,
+    spent_ms / 3600000 AS hours,
+    if(sum(spent_ms) OVER () = 0, 0, 100 * spent_ms / sum(spent_ms) OVER ()) AS percent
+FROM times
+WHERE spent_ms > 0
+QUALIFY count() OVER () > 1  -- where conversations are not stored, the model's time alone says nothing
+ORDER BY hours DESC, who;
+
+-- name: response_times
+-- Has a model become slower?
+-- shown: table "Seconds until a model answers, by week" in page | week day, model model, responses #, median_seconds s,
+--     slow_seconds s, output_tokens_per_second? .
+-- tunables: weeks 1..2800
+WITH 12 AS weeks, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    toMonday(date) AS week,
+    model,
+    count() AS responses,
+    quantileExact(0.5)(waited_ms) / 1000 AS median_seconds,
+    quantileExact(0.9)(waited_ms) / 1000 AS slow_seconds,
+    if(sum(waited_ms) = 0, NULL, 1000 * sum(output_tokens) / sum(waited_ms)) AS output_tokens_per_second
+FROM ccusage_messages FINAL
+WHERE kind = 'response' AND waited_ms > 0 AND date > toMonday(today) - 7 * weeks
+GROUP BY week, model
+ORDER BY week DESC, responses DESC, model;
+
+-- name: pause_cost
+-- What does a response cost after a pause, when the cache has grown cold?
+-- shown: table "What a pause costs" in page | pause, responses #, cost_per_response $, cache_written_percent %, cost $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+followed AS
+(
+    SELECT
+        cost,
+        input_tokens + cache_creation_tokens + cache_read_tokens AS sent,
+        cache_creation_tokens,
+        dateDiff(
+            'second',
+            lagInFrame(toNullable(ended_at)) OVER (
+                PARTITION BY source, machine_name, user_name, session_id, agent_id
+                ORDER BY started_at, message_id
+                ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
+            ),
+            started_at
+        ) AS pause
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND date > today - days
+),
+grouped AS
+(
+    SELECT
+        multiIf(pause < 300, 1, pause < 3600, 2, 3) AS position,
+        count() AS responses,
+        sum(followed.cost) AS group_cost,
+        sum(cache_creation_tokens) AS written,
+        sum(followed.sent) AS sent
+    FROM followed
+    WHERE pause IS NOT NULL
+    GROUP BY position
+)
+SELECT
+    ['under 5 minutes', '5 minutes to an hour', 'over an hour'][position] AS pause,
+    responses,
+    group_cost / responses AS cost_per_response,
+    if(sent = 0, 0, 100 * written / sent) AS cache_written_percent,
+    group_cost AS cost
+FROM grouped
+ORDER BY position;
+
+-- name: context_growth
+-- How does the context grow with the responses of a session, and what does a response cost by then?
+-- shown: bars "Context by responses of a session" in page | responses_so_far, average_context ~, cost_per_response $,
+--     responses #
+-- tunables: days 1..20000, step 1..1000
+WITH 30 AS days, 10 AS step, 'UTC' AS zone, toDate(now(zone)) AS today,
+numbered AS
+(
+    SELECT
+        cost,
+        input_tokens + cache_creation_tokens + cache_read_tokens AS context,
+        row_number() OVER (PARTITION BY source, machine_name, user_name, session_id ORDER BY started_at, message_id) AS number
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND NOT is_sidechain AND agent_id = '' AND date > today - days
+)
+SELECT
+    concat(toString(intDiv(number - 1, step) * step + 1), ' to ', toString((intDiv(number - 1, step) + 1) * step)) AS responses_so_far,
+    avg(context) AS average_context,
+    avg(cost) AS cost_per_response,
+    count() AS responses
+FROM numbered
+GROUP BY intDiv(number - 1, step)
+ORDER BY intDiv(number - 1, step)
+LIMIT 30;
+
+-- name: compactions
+-- How often is a context compacted, by itself or when asked, and how large is it by then?
+-- shown: table "Compactions" in page | compaction, compactions #, sessions #, average_tokens ~, largest_tokens ~
+-- tunables: days 1..20000
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    if(compaction = '', 'unknown', compaction) AS compaction,
+    count() AS compactions,
+    uniqExact(session_id) AS sessions,
+    avg(compacted_tokens) AS average_tokens,
+    max(compacted_tokens) AS largest_tokens
+FROM ccusage_messages FINAL
+WHERE kind = 'compaction' AND date > today - days
+GROUP BY ccusage_messages.compaction
+ORDER BY compactions DESC, compaction;
+
+-- name: interruptions
+-- How often do I interrupt, week by week?
+-- shown: table "Interruptions by week" in page | week day, prompts #, interruptions #, percent_of_prompts %, sessions #
+-- tunables: weeks 1..2800
+WITH 12 AS weeks, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    toMonday(date) AS week,
+    countIf(kind = 'prompt') AS prompts,
+    countIf(kind = 'interruption') AS interruptions,
+    if(prompts = 0, NULL, 100 * interruptions / prompts) AS percent_of_prompts,
+    uniqExactIf(session_id, kind = 'interruption') AS sessions
+FROM ccusage_messages FINAL
+WHERE kind IN ('prompt', 'interruption') AND date > toMonday(today) - 7 * weeks
+GROUP BY week
+ORDER BY week DESC;
+
+-- name: api_errors
+-- On which days did the API fail, and how?
+-- shown: table "API errors" in page | date day, status #, errors #, sessions? #, errors_per_100_responses .
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_status AS
+(
+    SELECT
+        date,
+        if(kind = 'response', NULL, toNullable(api_status)) AS status,
+        countIf(kind = 'api error') AS failed,
+        countIf(kind = 'response') AS answered,
+        uniqExact(session_id) AS sessions
+    FROM ccusage_messages FINAL
+    WHERE kind IN ('response', 'api error') AND date > today - days
+    GROUP BY date, status
+),
+compared AS
+(
+    SELECT date, status, failed, sessions, sum(answered) OVER (PARTITION BY date) AS responses
+    FROM per_status
+)
+SELECT
+    date,
+    status,
+    failed AS errors,
+    sessions,
+    if(responses = 0, NULL, 100 * failed / responses) AS errors_per_100_responses
+FROM compared
+WHERE failed > 0
+ORDER BY date DESC, errors DESC, status;
+
+-- name: branches
+-- What did the work on each branch cost?
+-- shown: table "Branches" in page | branch, project project, cost $, sessions #, prompts #, lines #, first_day? day, last_day? day
+-- tunables: days 1..20000, top 1..1000000
+WITH 90 AS days, 30 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
+branch_of_session AS
+(
+    SELECT
+        session_id,
+        source,
+        machine_name,
+        user_name,
+        project_id,
+        branch_id,
+        sum(cost) AS session_cost,
+        countIf(kind = 'prompt') AS session_prompts,
+        min(date) AS first_day,
+        max(date) AS last_day,
+        row_number() OVER (PARTITION BY session_id, source, machine_name, user_name ORDER BY count() DESC, branch_id) AS place
+    FROM ccusage_fct_messages
+    WHERE date > today - days
+    GROUP BY session_id, source, machine_name, user_name, project_id, branch_id
+),
+changed AS
+(
+    SELECT session_id, source, machine_name, user_name, sum(lines_added + lines_removed) AS session_lines, 1 AS place
+    FROM ccusage_tool_calls FINAL
+    WHERE date > today - days
+    GROUP BY session_id, source, machine_name, user_name
+)
+SELECT
+    if(branch_id = '', 'none', branch_id) AS branch,
+    project_id AS project,
+    sum(session_cost) AS cost,
+    uniqExact(session_id) AS sessions,
+    sum(session_prompts) AS prompts,
+    sum(session_lines) AS lines,
+    min(branch_of_session.first_day) AS first_day,
+    max(branch_of_session.last_day) AS last_day
+FROM branch_of_session
+LEFT JOIN changed USING (session_id, source, machine_name, user_name, place)
+GROUP BY branch_id, project_id
+ORDER BY cost DESC, branch, project
+LIMIT top;
+
+-- name: subagents
+-- What do sub-agents cost beside the conversations themselves?
+-- shown: table "Sub-agents in {days} days" in stats, page | who, responses #, tokens ~, cost $, percent %
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_kind AS
+(
+    SELECT is_sidechain OR agent_id != '' AS is_agent, count() AS responses, sum(total_tokens) AS tokens, sum(cost) AS kind_cost
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND date > today - days
+    GROUP BY is_agent
+),
+shared AS
+(
+    SELECT is_agent, responses, tokens, kind_cost, sum(kind_cost) OVER () AS all_cost
+    FROM per_kind
+)
+SELECT
+    if(is_agent, 'sub-agents', 'conversations') AS who,
+    responses,
+    tokens,
+    kind_cost AS cost,
+    if(all_cost = 0, 0, 100 * kind_cost / all_cost) AS percent
+FROM shared
+ORDER BY cost DESC, who;
+
+-- name: subagent_types
+-- Which kinds of sub-agents are sent, how long are they away, and what do they cost?
+-- shown: table "Kinds of sub-agents in {days} days" in stats, page | subagent_type, uses #, failed? #, tokens ~, cost $, cost_per_use $,
+--     median_minutes min
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+sent AS
+(
+    SELECT source, machine_name, user_name, spawned_agent AS agent_id, subagent_type, state, agent_tokens, duration_ms
+    FROM ccusage_tool_calls FINAL
+    WHERE date > today - days AND (subagent_type != '' OR spawned_agent != '')
+),
+costs AS
+(
+    SELECT source, machine_name, user_name, agent_id, sum(cost) AS agent_cost
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND agent_id != '' AND date > today - days - 1
+    GROUP BY source, machine_name, user_name, agent_id
+)
+SELECT
+    if(sent.subagent_type = '', 'unknown', sent.subagent_type) AS subagent_type,
+    count() AS uses,
+    countIf(state = 'error') AS failed,
+    sum(agent_tokens) AS tokens,
+    sum(agent_cost) AS cost,
+    cost / uses AS cost_per_use,
+    quantileExact(0.5)(duration_ms) / 60000 AS median_minutes
+FROM sent
+LEFT JOIN costs USING (source, machine_name, user_name, agent_id)
+GROUP BY subagent_type
+ORDER BY cost DESC, uses DESC, subagent_type;
+
+-- name: session_shapes
+-- What are sessions like: one question, a short talk, a long one?
+-- shown: table "Shapes of sessions" in page | shape, sessions #, percent_of_sessions %, cost $, percent_of_cost %,
+--     median_minutes? min, tools_per_session? .
+-- tunables: days 1..20000
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+shaped AS
+(
+    SELECT
+        multiIf(prompts = 0, 1, prompts = 1, 2, prompts < 6, 3, prompts < 21, 4, 5) AS position,
+        count() AS sessions,
+        sum(total_cost) AS shape_cost,
+        quantileExact(0.5)(duration_seconds) / 60 AS median_minutes,
+        avg(tool_calls) AS tools_per_session
+    FROM ccusage_dim_sessions
+    WHERE toDate(last_message, zone) > today - days
+    GROUP BY position
+),
+shared AS
+(
+    SELECT
+        position,
+        sessions,
+        shape_cost,
+        median_minutes,
+        tools_per_session,
+        sum(sessions) OVER () AS all_sessions,
+        sum(shape_cost) OVER () AS all_cost
+    FROM shaped
+)
+SELECT
+    ['no prompt', 'one prompt', '2 to 5 prompts', '6 to 20 prompts', 'more than 20'][position] AS shape,
+    sessions,
+    100 * sessions / all_sessions AS percent_of_sessions,
+    shape_cost AS cost,
+    if(all_cost = 0, 0, 100 * shape_cost / all_cost) AS percent_of_cost,
+    median_minutes,
+    tools_per_session
+FROM shared
+ORDER BY position;
+
+-- name: unproductive_sessions
+-- Which sessions cost the most without a line written?
+-- shown: table "Dear sessions without a line written" in page | last_message time, project project, session_id id, cost $,
+--     prompts #, tools? #, failed? #, minutes? min
+-- tunables: days 1..20000, top 1..1000000
+WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    last_message,
+    project_id AS project,
+    session_id,
+    total_cost AS cost,
+    prompts,
+    tool_calls AS tools,
+    failures AS failed,
+    duration_seconds / 60 AS minutes
+FROM ccusage_dim_sessions
+WHERE lines_added + lines_removed = 0 AND prompts > 0 AND toDate(last_message, zone) > today - days
+ORDER BY cost DESC, session_id, source, machine_name, user_name
+LIMIT top;
+
+-- name: work_heatmap
+-- At which hours of which weekdays do I give prompts?
+-- shown: heatmap "Prompts by weekday and hour, {zone}" in page | day_of_week weekday, hour hour, prompts #
+-- tunables: days 1..20000
+WITH 'UTC' AS zone, 90 AS days, toDate(now(zone)) AS today
+SELECT
+    toDayOfWeek(started_at, 0, zone) AS day_of_week,
+    toHour(started_at, zone) AS hour,
+    count() AS prompts
+FROM ccusage_messages FINAL
+WHERE kind = 'prompt' AND date > today - days
+GROUP BY day_of_week, hour
+ORDER BY day_of_week, hour;
+
+-- name: block_contents
+-- What filled the last 5-hour blocks: which projects and models?
+-- shown: table "What filled the last blocks" in page | start_time time, project project, model model, responses? #, tokens ~,
+--     cost $, percent_of_block %
+-- tunables: blocks 1..100000
+WITH 5 AS blocks,
+last_blocks AS
+(
+    SELECT source, machine_name, user_name, start_time, end_time
+    FROM ccusage_usage_blocks FINAL
+    WHERE is_gap = 0
+    ORDER BY start_time DESC, source, machine_name, user_name
+    LIMIT blocks
+),
+contents AS
+(
+    SELECT
+        last_blocks.start_time AS start_time,
+        last_blocks.machine_name AS machine_name,
+        last_blocks.user_name AS user_name,
+        said.project_id AS project,
+        said.model AS model,
+        count() AS responses,
+        sum(said.total_tokens) AS part_tokens,
+        sum(said.cost) AS part_cost
+    FROM ccusage_fct_messages AS said
+    INNER JOIN last_blocks
+        ON said.source = last_blocks.source
+        AND said.machine_name = last_blocks.machine_name
+        AND said.user_name = last_blocks.user_name
+    WHERE said.kind = 'response'
+        AND said.started_at >= (SELECT min(start_time) FROM last_blocks)
+        AND said.started_at >= last_blocks.start_time
+        AND said.started_at < last_blocks.end_time
+    GROUP BY start_time, machine_name, user_name, project, model
+)
+SELECT
+    start_time,
+    project,
+    model,
+    responses,
+    part_tokens AS tokens,
+    part_cost AS cost,
+    100 * part_tokens / greatest(1, sum(part_tokens) OVER (PARTITION BY start_time, machine_name, user_name)) AS percent_of_block
+FROM contents
+ORDER BY start_time DESC, machine_name, user_name, tokens DESC, project, model;
+
+-- section: Tools
+
+-- name: tool_use
+-- Which tools are used, how often do they fail, and how long do they take?
+-- shown: table "Tools in {days} days" in stats, page | tool, uses #, failed #, failed_percent %, refused? #, median_seconds? s, hours h
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    tool,
+    count() AS uses,
+    countIf(state = 'error') AS failed,
+    100 * failed / uses AS failed_percent,
+    countIf(state IN ('user-rejected', 'cancelled', 'permission-rule')) AS refused,
+    quantileExact(0.5)(duration_ms) / 1000 AS median_seconds,
+    sum(duration_ms) / 3600000 AS hours
+FROM ccusage_tool_calls FINAL
+WHERE date > today - days
+GROUP BY tool
+ORDER BY uses DESC, tool;
+
+-- name: cost_by_tool
+-- What does each tool cost, by its share of the responses that asked for it, and what do answers without any?
+-- shown: ranking "Cost by tool" in page | tool, cost $, percent %, uses #
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_tool AS
+(
+    SELECT tool, sum(cost) AS tool_cost, count() AS uses
+    FROM ccusage_fct_tool_calls
+    WHERE date > today - days
+    GROUP BY tool
+    UNION ALL
+    SELECT '', sum(cost), countIf(tool_uses = 0)
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND date > today - days
+),
+with_the_rest AS
+(
+    SELECT
+        if(tool = '', 'answers without a tool', tool) AS what,
+        if(tool = '', 2 * tool_cost - sum(tool_cost) OVER (), tool_cost) AS what_cost,
+        uses
+    FROM per_tool
+)
+SELECT
+    what AS tool,
+    what_cost AS cost,
+    if(sum(what_cost) OVER () = 0, 0, 100 * what_cost / sum(what_cost) OVER ()) AS percent,
+    uses
+FROM with_the_rest
+WHERE uses > 0 OR what_cost > 0
+QUALIFY count() OVER () > 1  -- where tools are not stored, all answers would seem to be without
+ORDER BY cost DESC, tool;
+
+-- name: error_kinds
+-- At what do tools fail?
+-- shown: table "Failures of tools" in page | tool, error_kind, errors #, percent_of_uses %, sessions? #
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_kind AS
+(
+    SELECT tool, state, error_kind, count() AS calls, uniqExact(session_id) AS sessions
+    FROM ccusage_tool_calls FINAL
+    WHERE date > today - days
+    GROUP BY tool, state, error_kind
+),
+compared AS
+(
+    SELECT tool, state, error_kind, calls, sessions, sum(calls) OVER (PARTITION BY tool) AS uses
+    FROM per_kind
+)
+SELECT
+    tool,
+    if(compared.error_kind = '', 'other', compared.error_kind) AS error_kind,
+    calls AS errors,
+    100 * calls / uses AS percent_of_uses,
+    sessions
+FROM compared
+WHERE state = 'error'
+ORDER BY errors DESC, tool, error_kind;
+
+-- name: rejected_tools
+-- Which tools are refused, by me or by a rule?
+-- shown: table "Refused tools" in page | tool, uses #, by_me #, by_rule #, cancelled #, refused_percent %
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    tool,
+    count() AS uses,
+    countIf(state = 'user-rejected') AS by_me,
+    countIf(state = 'permission-rule') AS by_rule,
+    countIf(state = 'cancelled') AS cancelled,
+    100 * (by_me + by_rule + cancelled) / uses AS refused_percent
+FROM ccusage_tool_calls FINAL
+WHERE date > today - days
+GROUP BY tool
+HAVING by_me + by_rule + cancelled > 0
+ORDER BY by_me + by_rule + cancelled DESC, tool;
+
+-- name: commands_run
+-- Which programs are run, how often do they fail, and how long do they take?
+-- shown: table "Programs" in page | program, runs #, failed #, failed_percent %, median_seconds s, hours h
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    program,
+    count() AS runs,
+    countIf(state = 'error') AS failed,
+    100 * failed / runs AS failed_percent,
+    quantileExact(0.5)(duration_ms) / 1000 AS median_seconds,
+    sum(duration_ms) / 3600000 AS hours
+FROM ccusage_tool_calls FINAL
+WHERE program != '' AND date > today - days
+GROUP BY program
+ORDER BY runs DESC, program;
+
+-- name: mcp_servers
+-- Which MCP servers are used, and which are hardly worth their place in the context?
+-- shown: table "MCP servers" in page | server, tools #, uses #, failed? #, sessions #, percent_of_sessions %, last_day day,
+--     cost $
+-- tunables: days 1..20000
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    splitByString('__', tool)[2] AS server,
+    uniqExact(tool) AS tools,
+    count() AS uses,
+    countIf(state = 'error') AS failed,
+    uniqExact(session_id) AS sessions,
+    100 * sessions / (SELECT uniqExact(session_id) FROM ccusage_tool_calls FINAL WHERE date > today - days) AS percent_of_sessions,
+    max(date) AS last_day,
+    sum(fct.cost) AS cost
+FROM ccusage_fct_tool_calls AS fct
+WHERE category = 'mcp' AND date > today - days
+GROUP BY server
+ORDER BY uses DESC, server;
+
+-- section: Files
+
+-- name: lines_by_language
+-- In which languages are lines written and removed?
+-- shown: ranking "Lines by language in {days} days" in stats, page | language, lines_added ~, lines_removed ~, files #, changes? #
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    if(extension = '', 'none', extension) AS language,
+    sum(tool_calls.lines_added) AS lines_added,
+    sum(tool_calls.lines_removed) AS lines_removed,
+    uniqExact(file_id) AS files,
+    count() AS changes
+FROM ccusage_tool_calls AS tool_calls FINAL
+WHERE file_id != '' AND state = 'ok' AND tool_calls.lines_added + tool_calls.lines_removed > 0 AND date > today - days
+GROUP BY language
+ORDER BY lines_added DESC, lines_removed DESC, language;
+
+-- name: cost_per_line
+-- What does a line that was written or removed cost in each project?
+-- shown: table "Cost per line" in page | project project, cost $, lines_added ~, lines_removed ~, cost_per_line $
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+costs AS
+(
+    SELECT project_id, sum(total_cost) AS project_cost
+    FROM ccusage_usage_projects_daily FINAL
+    WHERE date > today - days
+    GROUP BY project_id
+),
+changed AS
+(
+    SELECT project_id, sum(lines_added) AS added, sum(lines_removed) AS removed
+    FROM ccusage_tool_calls FINAL
+    WHERE date > today - days
+    GROUP BY project_id
+    HAVING added + removed > 0
+)
+SELECT
+    project_id AS project,
+    project_cost AS cost,
+    added AS lines_added,
+    removed AS lines_removed,
+    project_cost / (added + removed) AS cost_per_line
+FROM changed
+LEFT JOIN costs USING (project_id)
+ORDER BY cost DESC, project;
+
+-- name: hot_files
+-- Which files are changed most?
+-- shown: table "Files changed most" in page | file id, language?, project project, changes #, sessions? #, lines_added #,
+--     lines_removed #, cost $
+-- tunables: days 1..20000, top 1..1000000
+WITH 30 AS days, 20 AS top, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    file_id AS file,
+    any(extension) AS language,
+    any(project_id) AS project,
+    count() AS changes,
+    uniqExact(session_id) AS sessions,
+    sum(files.lines_added) AS lines_added,
+    sum(files.lines_removed) AS lines_removed,
+    sum(files.cost) AS cost
+FROM ccusage_fct_file_operations AS files
+WHERE operation != 'read' AND state = 'ok' AND date > today - days
+GROUP BY file_id
+ORDER BY changes DESC, lines_added DESC, file
+LIMIT top;
+
+-- name: reread_files
+-- Which files are read again and again in one session?
+-- shown: table "Files read again and again" in page | file id, language?, project project, reads #, sessions #,
+--     reads_in_one_session #, lines_read ~
+-- tunables: days 1..20000, at_least 2..1000, top 1..1000000
+WITH 30 AS days, 3 AS at_least, 20 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_session AS
+(
+    SELECT
+        file_id,
+        session_id,
+        any(extension) AS file_extension,
+        any(project_id) AS file_project,
+        count() AS session_reads,
+        sum(lines_read) AS session_lines
+    FROM ccusage_tool_calls FINAL
+    WHERE tool = 'Read' AND state = 'ok' AND file_id != '' AND date > today - days
+    GROUP BY file_id, session_id, agent_id
+)
+SELECT
+    file_id AS file,
+    any(file_extension) AS language,
+    any(file_project) AS project,
+    sum(session_reads) AS reads,
+    uniqExact(session_id) AS sessions,
+    max(session_reads) AS reads_in_one_session,
+    sum(session_lines) AS lines_read
+FROM per_session
+GROUP BY file_id
+HAVING reads_in_one_session >= at_least
+ORDER BY reads_in_one_session DESC, reads DESC, file
+LIMIT top;
+
+-- name: one_shot_edits
+-- How often is a file right at the first go: changed once in a session, without a failed try?
+-- shown: table "Right at the first go" in page | model model, files #, at_first_go #, percent %, changes_per_file .
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_file AS
+(
+    SELECT model, session_id, file_id, countIf(state = 'ok') AS changes, countIf(state = 'error') AS failed
+    FROM ccusage_tool_calls FINAL
+    WHERE tool IN ('Edit', 'MultiEdit', 'Write', 'NotebookEdit') AND file_id != '' AND date > today - days
+    GROUP BY model, session_id, file_id
+    HAVING changes > 0
+)
+SELECT
+    model,
+    count() AS files,
+    countIf(changes = 1 AND failed = 0) AS at_first_go,
+    100 * at_first_go / files AS percent,
+    avg(changes) AS changes_per_file
+FROM per_file
+GROUP BY model
+ORDER BY files DESC, model;
+
+-- name: rework
+-- How many of the lines that were written are removed again a week or more later?
+-- shown: table "Lines written and removed again later" in page | project project, files #, lines_added ~, removed_later ~,
+--     percent_removed_later %
+-- tunables: days 1..20000, days_later 1..3650
+WITH 365 AS days, 7 AS days_later, 'UTC' AS zone, toDate(now(zone)) AS today,
+changed AS
+(
+    SELECT file_id, project_id, date, lines_added, lines_removed
+    FROM ccusage_tool_calls FINAL
+    WHERE file_id != '' AND state = 'ok' AND lines_added + lines_removed > 0 AND date > today - days
+),
+moments AS
+(
+    SELECT file_id, date + days_later AS day, sum(lines_added) AS ripe, 0 AS removed
+    FROM changed
+    GROUP BY file_id, day
+    UNION ALL
+    SELECT file_id, date, 0, sum(lines_removed)
+    FROM changed
+    GROUP BY file_id, date
+),
+followed AS
+(
+    SELECT
+        file_id,
+        removed,
+        sum(ripe) OVER (PARTITION BY file_id ORDER BY day, ripe = 0 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS ripe_by_then
+    FROM moments
+),
+reworked AS
+(
+    SELECT file_id, least(sumIf(removed, ripe_by_then > 0), maxIf(ripe_by_then, removed > 0)) AS removed_again
+    FROM followed
+    GROUP BY file_id
+),
+written AS
+(
+    SELECT file_id, any(project_id) AS project, sum(lines_added) AS added
+    FROM changed
+    GROUP BY file_id
+)
+SELECT
+    written.project AS project,
+    count() AS files,
+    sum(added) AS lines_added,
+    sum(removed_again) AS removed_later,
+    if(lines_added = 0, NULL, 100 * removed_later / lines_added) AS percent_removed_later
+FROM written
+LEFT JOIN reworked USING (file_id)
+GROUP BY project
+ORDER BY lines_added DESC, project;
+
+-- name: getting_worse
+-- Do tools fail more, edits need more tries, or answers take longer, from version to version?
+-- shown: table "From version to version" in page | version, first_day day, responses #, median_seconds s, tools #,
+--     failed_percent %, right_at_first_go_percent %
+WITH said AS
+(
+    SELECT
+        version,
+        min(date) AS first_day,
+        count() AS responses,
+        quantileExact(0.5)(waited_ms) / 1000 AS median_seconds
+    FROM ccusage_messages FINAL
+    WHERE kind = 'response' AND version != ''
+    GROUP BY version
+),
+versions AS
+(
+    SELECT session_id, source, machine_name, user_name, max(ccusage_messages.version) AS version
+    FROM ccusage_messages FINAL
+    WHERE ccusage_messages.version != ''
+    GROUP BY session_id, source, machine_name, user_name
+),
+used AS
+(
+    SELECT
+        session_id,
+        source,
+        machine_name,
+        user_name,
+        if(tool IN ('Edit', 'MultiEdit', 'Write', 'NotebookEdit'), file_id, '') AS changed_file,
+        count() AS calls,
+        countIf(state = 'error') AS errors,
+        countIf(state = 'ok') AS succeeded
+    FROM ccusage_tool_calls FINAL
+    GROUP BY session_id, source, machine_name, user_name, changed_file
+),
+did AS
+(
+    SELECT
+        version,
+        sum(calls) AS tools,
+        100 * sum(errors) / tools AS failed_percent,
+        countIf(changed_file != '' AND succeeded > 0) AS files,
+        if(files = 0, NULL, 100 * countIf(changed_file != '' AND succeeded = 1 AND errors = 0) / files) AS right_at_first_go_percent
+    FROM used
+    INNER JOIN versions USING (session_id, source, machine_name, user_name)
+    GROUP BY version
+)
+SELECT version, first_day, responses, median_seconds, tools, failed_percent, right_at_first_go_percent
+FROM said
+LEFT JOIN did USING (version)
+ORDER BY first_day, version;
+
 -- section: Health
 
 -- name: rows_by_machine
 -- How many rows of each report does each machine and user have?
+-- shown: table "Rows by machine" of its own period | machine_name, user_name, days #, months #, sessions #, blocks_without_gaps #,
+--     project_days #
 SELECT
     machine_name,
     user_name,
@@ -1692,6 +3015,9 @@ ORDER BY machine_name, user_name;
 
 -- name: freshness
 -- When did each machine and user import last, and has it been too long?
+-- shown: table "Last imports by machine" of its own period in page | machine_name, user_name?, last_import time,
+--     hours_ago #, is_stale yes, last_status, ccusage?, zone?
+-- tunables: stale_after_hours 1..10000
 WITH 24 AS stale_after_hours
 SELECT
     machine_name,
@@ -1706,8 +3032,30 @@ FROM ccusage_import_history FINAL
 GROUP BY machine_name, user_name
 ORDER BY last_import, machine_name, user_name;
 
+-- name: last_import
+-- How old is the newest data, and of how many machines and users has none come for a day?
+-- shown: figures "Last import" of its own period in glance 40 | last_import age, importers #, stale #
+-- glance: imported | {last_import} | {stale} of {importers} machines not for a day
+-- tunables: stale_after_hours 1..100000
+WITH 24 AS stale_after_hours,
+per_importer AS
+(
+    SELECT machine_name, user_name, max(import_timestamp) AS newest
+    FROM ccusage_import_history FINAL
+    WHERE status != 'failed'
+    GROUP BY machine_name, user_name
+)
+SELECT
+    max(newest) AS last_import,
+    count() AS importers,
+    nullIf(countIf(age('hour', newest, now('UTC')) >= stale_after_hours), 0) AS stale
+FROM per_importer
+HAVING importers > 0;
+
 -- name: months_against_days
 -- Does each stored month equal the days stored of it?
+-- shown: table "Months against their days" of its own period | month, source, machine_name?, user_name?, month_cost? $, days_cost? $,
+--     tokens_difference #, cost_difference +$, is_equal yes
 WITH both AS
 (
     SELECT month, source, machine_name, user_name, total_cost, total_tokens, 0. AS cost_of_days, 0 AS tokens_of_days
@@ -1730,30 +3078,11 @@ FROM both
 GROUP BY month, source, machine_name, user_name
 ORDER BY is_equal, month DESC, source, machine_name, user_name;
 
--- name: days_against_projects
--- On which days do the projects, where the agent tells them, not add up to the day?
-WITH both AS
-(
-    SELECT date, source, machine_name, user_name, total_cost, total_tokens, 0. AS cost_of_projects, 0 AS tokens_of_projects, 0 AS is_project
-    FROM ccusage_usage_daily FINAL
-    UNION ALL
-    SELECT date, source, machine_name, user_name, 0., 0, total_cost, total_tokens, 1
-    FROM ccusage_usage_projects_daily FINAL
-)
-SELECT
-    date,
-    source AS agent,
-    machine_name,
-    user_name,
-    toInt64(sum(total_tokens)) - toInt64(sum(tokens_of_projects)) AS tokens_difference,
-    round(sum(total_cost) - sum(cost_of_projects), 6) AS cost_difference
-FROM both
-GROUP BY date, source, machine_name, user_name
-HAVING sum(is_project) > 0 AND (tokens_difference != 0 OR abs(cost_difference) >= 0.00001)
-ORDER BY date DESC, agent, machine_name, user_name;
-
 -- name: days_missing
 -- Between which days does a machine and user have nothing, be it days off or days never imported?
+-- shown: table "Days without usage" | machine_name, user_name?, first_missing day, last_missing day,
+--     days_without_usage #
+-- tunables: at_least 1..20000
 WITH 1 AS at_least,
 used_days AS
 (
@@ -1785,7 +3114,10 @@ ORDER BY first_missing DESC, machine_name, user_name;
 
 -- name: imports_failed
 -- Which of the last days' imports failed or were partial, and why?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- shown: table "Imports that failed" in page | import_timestamp time, machine_name, user_name?, import_status,
+--     error, ccusage_version?
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     import_timestamp,
     machine_name,
@@ -1794,11 +3126,13 @@ SELECT
     error,
     ccusage_version
 FROM ccusage_import_history FINAL
-WHERE import_timestamp >= toDateTime(today - days + 1, 'UTC') AND status != 'completed'
+WHERE import_timestamp >= toDateTime(today - days + 1, zone) AND status != 'completed'
 ORDER BY import_timestamp DESC, machine_name, user_name, import_id;
 
 -- name: rows_kept
 -- How many rows hold more than ccusage still tells, because the logs behind them are gone?
+-- shown: table "Rows that hold more than ccusage still tells" of its own period in page | machine_name, user_name?, report,
+--     rows_kept #, last_import time
 WITH last_imports AS
 (
     SELECT
@@ -1825,9 +3159,38 @@ FROM by_report
 WHERE pair.2 > 0
 ORDER BY machine_name, user_name, report;
 
+-- name: rows_covered
+-- What do the stored rows rest on: on messages that say the same, on messages alone, or on ccusage's word?
+-- shown: table "What rows rest on" of its own period in stats, page | report, rows #, same_as_messages #,
+--     derived_from_messages #, word_of_ccusage #, lowered_by_hand? #
+SELECT
+    report,
+    count() AS rows,
+    countIf(rests_on = 'messages') AS same_as_messages,
+    countIf(rests_on = 'derived') AS derived_from_messages,
+    countIf(rests_on = 'ccusage') AS word_of_ccusage,
+    countIf(rests_on = 'lowered') AS lowered_by_hand
+FROM
+(
+    SELECT 1 AS position, 'daily' AS report, coverage AS rests_on FROM ccusage_usage_daily FINAL
+    UNION ALL
+    SELECT 2, 'monthly', coverage FROM ccusage_usage_monthly FINAL
+    UNION ALL
+    SELECT 3, 'session', coverage FROM ccusage_usage_sessions FINAL
+    UNION ALL
+    SELECT 4, 'blocks', coverage FROM ccusage_usage_blocks FINAL WHERE is_gap = 0
+    UNION ALL
+    SELECT 5, 'projects', coverage FROM ccusage_usage_projects_daily FINAL
+)
+GROUP BY position, report
+ORDER BY position;
+
 -- name: import_durations
 -- How long do imports take on each machine?
-WITH 30 AS days, toDate(now('UTC')) AS today
+-- shown: table "Seconds that imports take" | machine_name, user_name?, imports #, average_seconds s,
+--     median_seconds s, slow_seconds s, longest_seconds s
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     machine_name,
     user_name,
@@ -1837,12 +3200,15 @@ SELECT
     quantileExact(0.95)(duration_seconds) AS slow_seconds,
     max(duration_seconds) AS longest_seconds
 FROM ccusage_import_history FINAL
-WHERE import_timestamp >= toDateTime(today - days + 1, 'UTC')
+WHERE import_timestamp >= toDateTime(today - days + 1, zone)
 GROUP BY machine_name, user_name
 ORDER BY average_seconds DESC, machine_name, user_name;
 
 -- name: last_imports
 -- What did the last imports change?
+-- shown: table "Last imports" of its own period | import_timestamp time, machine_name?, user_name?, import_status, new_rows #,
+--     changed_rows #, unchanged_rows? #, kept_rows #, seconds s, ccusage_version?
+-- tunables: top 1..1000000
 WITH 20 AS top
 SELECT
     import_timestamp,
@@ -1858,3 +3224,349 @@ SELECT
 FROM ccusage_import_history FINAL
 ORDER BY import_timestamp DESC, created_at DESC, machine_name, user_name, import_id
 LIMIT top;
+
+-- name: prometheus
+-- What does --metrics-file tell of what is stored, in the columns of the engine's FORMAT Prometheus?
+-- shown: table "Metrics" | name, type?, help?, labels, value .
+WITH 'UTC' AS zone, toDate(now(zone)) AS today,
+spent AS
+(
+    SELECT
+        map('machine', toString(machine_name), 'user', toString(user_name), 'source', toString(source)) AS whose,
+        arrayJoin(if(date = today, ['month', 'today'], ['month'])) AS period,
+        round(sum(total_cost), 9) AS cost,
+        sum(total_tokens) AS tokens
+    FROM ccusage_usage_daily FINAL
+    WHERE date BETWEEN toStartOfMonth(today) AND today
+    GROUP BY whose, period
+),
+active AS
+(
+    SELECT
+        map('machine', toString(machine_name), 'user', toString(user_name), 'source', toString(source)) AS whose,
+        round(sum(cost_usd), 9) AS cost,
+        sum(ifNull(burn_rate, 0)) AS dollars_an_hour
+    FROM ccusage_usage_blocks FINAL
+    WHERE is_active = 1 AND is_gap = 0 AND end_time > now('UTC')
+    GROUP BY whose
+)
+SELECT metric.1 AS name, 'gauge' AS type, metric.2 AS help, labels, metric.3 AS value
+FROM
+(
+    SELECT
+        mapConcat(whose, map('period', period)) AS labels,
+        arrayJoin(
+            [
+                ('ccusage_cost_usd', 'Cost in US dollars, today and this month.', cost),
+                ('ccusage_tokens', 'Tokens, today and this month.', toFloat64(tokens))
+            ]
+        ) AS metric
+    FROM spent
+    UNION ALL
+    SELECT
+        whose,
+        arrayJoin(
+            [
+                ('ccusage_active_block_cost_usd', 'Cost of the active billing block in US dollars.', cost),
+                ('ccusage_active_block_burn_rate_usd_per_hour', 'US dollars an hour, active block.', dollars_an_hour)
+            ]
+        )
+    FROM active
+)
+ORDER BY name, labels;
+
+-- name: data_dictionary
+-- What is stored: every table and view, every column, and what it means?
+-- shown: table "What is stored" of its own period | table, column, type?, meaning words
+WITH columns AS
+(
+    SELECT table, name, type, comment, position
+    FROM system.columns
+    WHERE database = currentDatabase() AND startsWith(table, 'ccusage_')
+),
+meanings AS
+(
+    SELECT name, argMax(comment, length(comment)) AS meaning_in_tables
+    FROM columns
+    GROUP BY name
+)
+SELECT
+    table,
+    name AS column,
+    type,
+    multiIf(comment != '', comment, meaning_in_tables != '', meaning_in_tables, replaceAll(name, '_', ' ')) AS meaning
+FROM columns
+LEFT JOIN meanings USING (name)
+ORDER BY table, position;
+
+-- section: Expectations
+
+-- Each of these queries tells what should not be: --check runs all of this section, and where one has rows, something is
+-- wrong. Another expectation is another query here.
+
+-- name: months_below_days
+-- Which months are less than the days stored of them?
+-- shown: table "Months that are less than their days" | month, agent, machine_name, user_name, month_tokens ~, days_tokens ~,
+--     month_cost $, days_cost $
+WITH both AS
+(
+    SELECT month, source, machine_name, user_name, total_tokens, total_cost, 0 AS day_tokens, 0. AS day_cost
+    FROM ccusage_usage_monthly FINAL
+    UNION ALL
+    SELECT formatDateTime(date, '%Y-%m'), source, machine_name, user_name, 0, 0., total_tokens, total_cost
+    FROM ccusage_usage_daily FINAL
+)
+SELECT
+    month,
+    source AS agent,
+    machine_name,
+    user_name,
+    sum(total_tokens) AS month_tokens,
+    sum(day_tokens) AS days_tokens,
+    sum(total_cost) AS month_cost,
+    sum(day_cost) AS days_cost
+FROM both
+GROUP BY month, source, machine_name, user_name
+HAVING month_tokens < days_tokens OR month_cost < days_cost - 0.00001
+ORDER BY month DESC, agent, machine_name, user_name;
+
+-- name: days_against_models
+-- On which days do the models cost something else than the day?
+-- shown: table "Days against their models" | date day, agent, machine_name, user_name, day_cost $, models_cost $
+WITH both AS
+(
+    SELECT date, source, machine_name, user_name, total_cost, 0. AS model_cost, 0 AS models
+    FROM ccusage_usage_daily FINAL
+    UNION ALL
+    SELECT toDateOrZero(record_key), source, machine_name, user_name, 0., cost, 1
+    FROM ccusage_model_breakdowns FINAL
+    WHERE record_type = 'daily'
+)
+SELECT
+    date,
+    source AS agent,
+    machine_name,
+    user_name,
+    sum(total_cost) AS day_cost,
+    sum(model_cost) AS models_cost
+FROM both
+GROUP BY date, source, machine_name, user_name
+HAVING sum(models) > 0 AND abs(day_cost - models_cost) >= 0.00001
+ORDER BY date DESC, agent, machine_name, user_name;
+
+-- name: days_against_projects
+-- On which days do the projects, where the agent tells them, not add up to the day?
+-- shown: table "Days against their projects" | date day, agent, machine_name?, user_name?, tokens_difference #,
+--     cost_difference +$
+WITH both AS
+(
+    SELECT date, source, machine_name, user_name, total_cost, total_tokens, 0. AS cost_of_projects, 0 AS tokens_of_projects, 0 AS is_project
+    FROM ccusage_usage_daily FINAL
+    UNION ALL
+    SELECT date, source, machine_name, user_name, 0., 0, total_cost, total_tokens, 1
+    FROM ccusage_usage_projects_daily FINAL
+)
+SELECT
+    date,
+    source AS agent,
+    machine_name,
+    user_name,
+    toInt64(sum(total_tokens)) - toInt64(sum(tokens_of_projects)) AS tokens_difference,
+    round(sum(total_cost) - sum(cost_of_projects), 6) AS cost_difference
+FROM both
+GROUP BY date, source, machine_name, user_name
+HAVING sum(is_project) > 0 AND (tokens_difference != 0 OR abs(cost_difference) >= 0.00001)
+ORDER BY date DESC, agent, machine_name, user_name;
+
+-- name: orphaned_models
+-- Which models belong to a day, month, session or project's day that is not stored?
+-- shown: table "Models without their record" | record_type, record_key id, agent, machine_name, user_name, models #
+WITH records AS
+(
+    SELECT 'daily' AS kind, toString(date) AS record_key, source, machine_name, user_name
+    FROM ccusage_usage_daily FINAL
+    UNION ALL
+    SELECT 'monthly', month, source, machine_name, user_name
+    FROM ccusage_usage_monthly FINAL
+    UNION ALL
+    SELECT 'session', session_id, source, machine_name, user_name
+    FROM ccusage_usage_sessions FINAL
+    UNION ALL
+    SELECT 'project_daily', concat(toString(date), '/', project_id), source, machine_name, user_name
+    FROM ccusage_usage_projects_daily FINAL
+),
+models AS
+(
+    SELECT toString(ccusage_model_breakdowns.record_type) AS kind, record_key, source, machine_name, user_name
+    FROM ccusage_model_breakdowns FINAL
+    WHERE ccusage_model_breakdowns.record_type != 'block'
+)
+SELECT
+    kind AS record_type,
+    record_key,
+    source AS agent,
+    machine_name,
+    user_name,
+    count() AS models
+FROM models
+LEFT ANTI JOIN records USING (kind, record_key, source, machine_name, user_name)
+GROUP BY kind, record_key, source, machine_name, user_name
+ORDER BY record_type, record_key, agent, machine_name, user_name;
+
+-- name: orphaned_tool_calls
+-- Which tools were asked for by a response that is not stored?
+-- shown: table "Tools without their response" | session_id id, machine_name, user_name, tools #
+WITH answered AS
+(
+    SELECT bitShiftRight(message_id, 24) AS api_message, source, machine_name, user_name
+    FROM ccusage_messages FINAL
+    WHERE kind = 'response'
+)
+SELECT session_id, machine_name, user_name, count() AS tools
+FROM ccusage_tool_calls FINAL
+WHERE api_id != 0 AND (bitShiftRight(api_id, 24), source, machine_name, user_name) NOT IN (SELECT * FROM answered)
+GROUP BY session_id, source, machine_name, user_name
+ORDER BY tools DESC, session_id, machine_name, user_name;
+
+-- name: overlapping_blocks
+-- Which billing blocks begin before the one before has ended?
+-- shown: table "Billing blocks that overlap" | start_time time, agent, machine_name, user_name, ended_before time
+WITH followed AS
+(
+    SELECT
+        start_time,
+        source,
+        machine_name,
+        user_name,
+        max(end_time) OVER (
+            PARTITION BY source, machine_name, user_name
+            ORDER BY start_time, block_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS ended_before
+    FROM ccusage_usage_blocks FINAL
+    WHERE is_gap = 0
+)
+SELECT start_time, source AS agent, machine_name, user_name, ended_before
+FROM followed
+WHERE ended_before > start_time
+ORDER BY start_time DESC, agent, machine_name, user_name;
+
+-- name: future_days
+-- Which rows are of days that nowhere on earth have begun?
+-- shown: table "Rows of days to come" | table, day day, rows #
+WITH toDate(now('UTC') + INTERVAL 14 HOUR) AS latest
+SELECT table, day, count() AS rows
+FROM
+(
+    SELECT 'ccusage_usage_daily' AS table, date AS day
+    FROM ccusage_usage_daily FINAL
+    WHERE date > latest
+    UNION ALL
+    SELECT 'ccusage_usage_projects_daily', date
+    FROM ccusage_usage_projects_daily FINAL
+    WHERE date > latest
+    UNION ALL
+    SELECT 'ccusage_usage_sessions', toDate(last_activity)
+    FROM ccusage_usage_sessions FINAL
+    WHERE toDate(last_activity) > latest
+    UNION ALL
+    SELECT 'ccusage_messages', date
+    FROM ccusage_messages FINAL
+    WHERE date > latest
+)
+GROUP BY table, day
+ORDER BY day DESC, table;
+
+-- name: days_lost
+-- Between which imports lie days whose logs were deleted before anybody read them?
+-- shown: table "Days that no import has seen" of its own period | machine_name, user_name, import_before time,
+--     import_after time, days_lost #
+-- tunables: days 1..20000, days_kept 1..20000
+WITH 90 AS days, 30 AS days_kept, 'UTC' AS zone, toDate(now(zone)) AS today,
+imports AS
+(
+    SELECT
+        machine_name,
+        user_name,
+        import_timestamp,
+        lagInFrame(import_timestamp, 1, import_timestamp) OVER (
+            PARTITION BY machine_name, user_name
+            ORDER BY import_timestamp
+            ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
+        ) AS before
+    FROM ccusage_import_history FINAL
+    WHERE status != 'failed'
+)
+SELECT
+    machine_name,
+    user_name,
+    before AS import_before,
+    import_timestamp AS import_after,
+    dateDiff('day', before, import_timestamp) - days_kept AS days_lost
+FROM imports
+WHERE dateDiff('day', before, import_timestamp) > days_kept AND import_timestamp > today - days
+ORDER BY import_after DESC, machine_name, user_name;
+
+-- name: conversations_against_ccusage
+-- Where do the responses that were read from the logs not add up to what ccusage says of the same days?
+-- shown: table "Conversations against ccusage" | date day, project? project, model model, agent?, machine_name?, user_name?,
+--     ccusage_tokens ~, conversation_tokens ~, difference +
+-- tunables: days_kept 1..20000
+WITH 'UTC' AS zone, 30 AS days_kept,
+read AS
+(
+    SELECT
+        source,
+        machine_name,
+        user_name,
+        toDate(min(read_at), zone) - days_kept + 1 AS first_day,
+        toDate(max(read_at), zone) AS last_day
+    FROM ccusage_log_files FINAL
+    GROUP BY source, machine_name, user_name
+),
+told AS
+(
+    SELECT source, machine_name, user_name, toDateOrZero(record_key) AS date, '' AS project, model_name AS model, total_tokens AS stored, 0 AS said
+    FROM ccusage_model_breakdowns FINAL
+    WHERE record_type = 'daily'
+    UNION ALL
+    SELECT source, machine_name, user_name, toDateOrZero(left(record_key, 10)), substring(record_key, 12), model_name, total_tokens, 0
+    FROM ccusage_model_breakdowns FINAL
+    WHERE record_type = 'project_daily'
+    UNION ALL
+    SELECT source, machine_name, user_name, date, arrayJoin(['', project_id]), model, 0, total_tokens
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND model NOT IN ('', '<synthetic>')
+),
+compared AS
+(
+    SELECT
+        source,
+        machine_name,
+        user_name,
+        date,
+        project,
+        model,
+        sum(stored) AS ccusage_tokens,
+        sum(said) AS conversation_tokens,
+        max(project != '' AND ccusage_tokens > 0) OVER (PARTITION BY source, machine_name, user_name, date) AS has_projects
+    FROM told
+    GROUP BY source, machine_name, user_name, date, project, model
+)
+SELECT
+    date,
+    project,
+    model,
+    source AS agent,
+    machine_name,
+    user_name,
+    ccusage_tokens,
+    conversation_tokens,
+    toInt64(conversation_tokens) - toInt64(ccusage_tokens) AS difference
+FROM compared
+INNER JOIN read USING (source, machine_name, user_name)
+WHERE difference != 0
+    AND date < last_day
+    AND (difference > 0 OR date >= first_day)
+    AND (project = '' OR has_projects)
+ORDER BY date DESC, project, model, agent, machine_name, user_name;

@@ -31,7 +31,7 @@ readonly SETTINGS='
 CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE CH_PROTOCOL CH_CLUSTER
 MACHINE_NAME CCUSAGE_USER HASH_PROJECT_NAMES PROJECT_HASH_KEY
 CCUSAGE_BIN CCUSAGE_VERSION CCUSAGE_TIMEOUT CCUSAGE_WORKERS CCUSAGE_TIMEZONE CCUSAGE_OFFLINE CCUSAGE_DB_PATH
-CCUSAGE_BUDGET_DAY CCUSAGE_BUDGET_MONTH
+CCUSAGE_BUDGET_DAY CCUSAGE_BUDGET_MONTH CCUSAGE_CONVERSATIONS CCUSAGE_EXPORT
 XDG_DATA_HOME XDG_STATE_HOME XDG_CONFIG_HOME XDG_CACHE_HOME
 CLAUDE_CONFIG_DIR CODEX_HOME OPENCODE_DATA_DIR AMP_DATA_DIR DROID_SESSIONS_DIR CODEBUFF_DATA_DIR HERMES_HOME
 PI_AGENT_DIR GOOSE_PATH_ROOT OPENCLAW_DIR KILO_DATA_DIR KIMI_DATA_DIR QWEN_DATA_DIR GEMINI_DATA_DIR
@@ -155,6 +155,14 @@ job_path() {
     printf '%s' "${ordered#:}"
 }
 
+# `python3 -m pip install uv` may have put it where no PATH leads.
+find_uv() {
+    local program
+    if [[ -z $(folder_of uv) ]] && program=$(python3 -c 'import uv; print(uv.find_uv_bin())' 2>/dev/null); then
+        PATH=$PATH:${program%/*}
+    fi
+}
+
 # A folder that goes away with an update: a version in its name, or a store of versions.
 is_tied_to_a_version() {
     local version='/(v[0-9]+(\.[0-9]+)*|[0-9]+\.[0-9]+[^/]*)(/|$)'
@@ -184,30 +192,6 @@ shell_word() {
         rest=${rest#*\'}
     done
     printf "'%s'" "$done$rest"
-}
-
-# The runner as one word of a crontab, where % is a line break and a backslash before one is eaten.
-cron_word() {
-    local octal
-    case $1 in
-        *[%\\\']*)
-            octal=$(printf '%s' "$1" | sed -e 's/\\/\\134/g' -e "s/'/\\\\047/g" -e 's/%/\\045/g')
-            # shellcheck disable=SC2016  # the job's shell expands it
-            printf '"$(printf '\''%s'\'')"' "$octal"
-            ;;
-        *) printf "'%s'" "$1" ;;
-    esac
-}
-
-# The other way round: the runner of a crontab's line.
-runner_of_line() {
-    local fields='^[[:space:]#]*([^[:space:]]+[[:space:]]+){5}(.*)$' word
-    [[ $1 =~ $fields ]] || return 0
-    word=${BASH_REMATCH[2]}
-    case $word in
-        \'*\') word=${word#?} && printf '%s' "${word%?}" ;;
-        \"*) word=${word#*\'} && printf '%b' "${word%\'*}" ;;
-    esac
 }
 
 unit_word() {
@@ -281,8 +265,17 @@ require_hours_and_minutes() {
 
 # ---- what is printed ---------------------------------------------------------------------------------
 
+# In a crontab % is a line break, and some crons eat a backslash: a job there is to be what it looks like.
+require_plain_runner() {
+    case $runner in
+        *[%\\\']*) abort 2 "$config cannot stand in a crontab: it has a %, a ' or a backslash in it" \
+            "set XDG_CONFIG_HOME to another folder" ;;
+    esac
+}
+
 print_cron() {
-    printf '%s\n%s %s\n' "$MARKER" "$schedule" "$(cron_word "$runner")"
+    require_plain_runner
+    printf "%s\n%s '%s'\n" "$MARKER" "$schedule" "$runner"
 }
 
 print_systemd_service() {
@@ -434,7 +427,8 @@ save_file() {
 }
 
 save_settings() {
-    [[ -n $(folder_of uv) ]] || abort 1 "uv is not on the PATH" "python3 -m pip install uv, or add its folder to PATH"
+    find_uv
+    [[ -n $(folder_of uv) ]] || abort 1 "uv is not installed" "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install uv"
     require_absolute_settings
     mkdir -p -- "$config"
     save_file "$settings_file" 600 settings_lines
@@ -476,7 +470,7 @@ write_crontab() {
         return 0
     fi
     [[ ${2:-} != fresh ]] || remove_files "$config"
-    abort 1 "crontab refused the change${words:+: $words}" "see crontab(1), cron.allow and cron.deny; nothing was changed"
+    abort 1 "crontab refused the change${words:+: $words}" "see crontab(1), cron.allow and cron.deny; your crontab is as it was"
 }
 
 is_own_job() {
@@ -532,9 +526,9 @@ replace_block() {
 
 # The folder of the job's files as the crontab says: XDG_CONFIG_HOME may have been another one then.
 former_folder() {
-    local file
-    file=$(runner_of_line "$1")
-    [[ $file != */"$JOB_NAME" ]] || printf '%s' "${file%/*}"
+    local file=${1#*\'}
+    file=${file%\'*}
+    [[ $file != /*/"$JOB_NAME" ]] || printf '%s' "${file%/*}"
 }
 
 have_crontab() {
@@ -555,13 +549,14 @@ tell_if_no_daemon() {
 install_job() {
     local former fresh=''
     have_crontab || tell_other_ways
+    require_plain_runner
     read_crontab "$scratch/before"
     former=$(former_folder "$(own_line "$scratch/before")")
     [[ -n $former || -e $settings_file ]] || fresh=fresh
     save_settings
     replace_block "$(print_cron)" "$fresh"
     [[ -z $former || $former == "$config" ]] || remove_files "$former"
-    echo "installed: $schedule $(cron_word "$runner")"
+    echo "installed: $schedule '$runner'"
     echo "settings:  $settings_file"
     echo "log:       $log"
     tell_what_may_disappear

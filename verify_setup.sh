@@ -4,10 +4,10 @@
 #   verify_setup.sh           check the server that CH_HOST names
 #   verify_setup.sh --help    this text
 #
-# Tests the connection, the login, the database, its tables with their row counts, its views, the last import
-# of each machine and user, and whether ccusage can be run here. One line for each check: ok, FAIL (required),
-# warn (optional) or skip (another check failed that this one needs); with a miss goes a fix. Settings are those
-# of the importer: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE CH_PROTOCOL CCUSAGE_BIN. With no CH_HOST the
+# Tests the connection, the login, the database, its tables with their row counts, its views and columns (as
+# ccusage_clickhouse_schema.sql has them), the last import of each machine and user, and whether ccusage can be
+# run here. One line for each check: ok, FAIL (required), warn (optional) or skip (another check failed that this
+# one needs); with a miss goes a fix. Settings are those of the importer: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE CH_PROTOCOL CCUSAGE_BIN. With no CH_HOST the
 # setup is embedded, and `ccusage_importer.py --check` is run instead.
 #
 # Exit codes: 0 every required check holds; 1 one does not; 2 wrong usage or configuration.
@@ -15,10 +15,6 @@ set -euo pipefail
 export LC_ALL=C  # names from outside are bytes
 unset CDPATH
 
-readonly TABLES='ccusage_usage_daily ccusage_usage_monthly ccusage_usage_sessions ccusage_usage_blocks
-ccusage_usage_projects_daily ccusage_model_breakdowns ccusage_models_used ccusage_import_history'
-readonly VIEWS='ccusage_v_daily_summary ccusage_v_session_summary ccusage_v_model_performance
-ccusage_v_monthly_trends ccusage_v_active_blocks'
 readonly OLDEST_ENGINE=25.8
 readonly OLDEST_NODE=20
 readonly STALE=7200  # seconds: two runs of an hourly job
@@ -243,7 +239,7 @@ check_authentication() {
 }
 
 check_database() {
-    local import="uv run $root/ccusage_importer.py"
+    local import="python3 -m uv run $root/ccusage_importer.py"
     if ! query "SELECT count() FROM system.databases WHERE name = '$database'"; then
         fail database "$database: $(why)" "GRANT SELECT ON $database.* to $user"
     elif [[ $answer == 0 ]]; then
@@ -263,11 +259,52 @@ check_relation() {
     fi
     case $answer in
         *UNKNOWN_TABLE* | *'does not exist'*)
-            fail "$1 $2" 'is not there' "import once (uv run $root/ccusage_importer.py), which makes it" ;;
+            fail "$1 $2" 'is not there' "import once (python3 -m uv run $root/ccusage_importer.py), which makes it" ;;
         *ACCESS_DENIED* | *'Not enough privileges'*) fail "$1 $2" "$(why)" "GRANT SELECT ON $database.* to $user" ;;
         *) fail "$1 $2" "$(why)" "look into the server's log" ;;
     esac
     return 1
+}
+
+# relations KIND: the tables or views of the schema file
+relations() {
+    awk -v created="^CREATE $1 IF NOT EXISTS " '$0 ~ created { print $6 }' "$schema"
+}
+
+# The columns of the schema file's tables: table, column and type, as the engine's system.columns has them.
+columns() {
+    awk -v OFS='\t' '
+        /^CREATE / { table = $2 == "TABLE" ? $6 : "" }
+        /^\)/ { table = "" }
+        table != "" && /^ +`?[a-z][a-z_0-9]*`? / {
+            name = $1
+            gsub(/`/, "", name)
+            sub(/^ +[^ ]+ +/, "")
+            sub(/ +(DEFAULT|COMMENT|CODEC).*/, "")
+            sub(/,$/, "")
+            print table, name, $0
+        }' "$schema"
+}
+
+# Whether the tables that are there have the columns of the schema file, with its types. Others do no harm.
+check_columns() {
+    local found
+    if ! query "SELECT table, name, type FROM system.columns WHERE database = '$database' FORMAT TSVRaw"; then
+        fail columns "$(why)" "look into the server's log"
+        return
+    fi
+    found=$(awk -F '\t' '
+        { name = $1 "." $2 }
+        from == "server" { type[name] = $3; there[$1] = 1; next }
+        !there[$1] { next }  # told by its own check
+        !(name in type) { print name " is missing"; next }
+        type[name] != $3 { print name " is " type[name] ", not " $3 }
+    ' from=server - from=file <(columns) <<<"$answer")
+    case $found in
+        '') ok columns "$(columns | awk 'END { print NR }') as in the schema file" ;;
+        *', not '*) fail columns "$found" 'they were changed by hand: give them back the types of the schema file' ;;
+        *) warn columns "$found" "the next import adds them (python3 -m uv run $root/ccusage_importer.py)" ;;
+    esac
 }
 
 age() {
@@ -294,7 +331,7 @@ check_freshness() {
     fi
     rows=$answer
     if [[ -z $rows ]]; then
-        warn freshness 'nothing was ever imported' "uv run $root/ccusage_importer.py"
+        warn freshness 'nothing was ever imported' "python3 -m uv run $root/ccusage_importer.py"
         return
     fi
     while IFS=$'\t' read -r machine person moment result seconds_ago; do
@@ -322,12 +359,13 @@ check_server() {
     elif ! check_database; then
         skip_rest database tables
     else
-        for name in $TABLES; do
+        for name in $(relations TABLE); do
             check_relation table "$name" ' FINAL' || [[ $name != *_history ]] || missing_history=yes
         done
-        for name in $VIEWS; do
+        for name in $(relations VIEW); do
             check_relation view "$name" '' || true
         done
+        check_columns
         if [[ -n $missing_history ]]; then
             skip freshness 'table ccusage_import_history'
         else
@@ -339,7 +377,7 @@ check_server() {
 # skip_rest NEEDED FIRST: the checks from FIRST on
 skip_rest() {
     local name from=''
-    for name in authentication database tables views freshness; do
+    for name in authentication database tables views columns freshness; do
         [[ $name != "$2" ]] || from=yes
         [[ -z $from ]] || skip "$name" "$1"
     done
@@ -407,12 +445,15 @@ check_node() {
 
 check_embedded() {
     echo "CH_HOST is not set: the setup is embedded. Running ccusage_importer.py --check"
-    type -P uv >/dev/null || abort 1 'uv is not on the PATH' 'python3 -m pip install uv, or add its folder to PATH'
-    exec uv run --project "$root" "$root/ccusage_importer.py" --check
+    local uv=uv
+    # `python3 -m pip install uv` may have put it where no PATH leads
+    type -P uv >/dev/null || uv=$(python3 -c 'import uv; print(uv.find_uv_bin())' 2>/dev/null) ||
+        abort 1 'uv is not installed' 'PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install uv'
+    exec "$uv" run --project "$root" "$root/ccusage_importer.py" --check
 }
 
 main() {
-    local root host port protocol user password database url answer='' status=000 seconds=0
+    local root schema host port protocol user password database url answer='' status=000 seconds=0
     case ${1:-} in
         '') ;;
         --help | -h) usage && return ;;
@@ -421,6 +462,8 @@ main() {
     root=$(own_folder) && [[ -r $root/ccusage_importer.py ]] ||
         abort 1 "ccusage_importer.py is not beside $0" "call verify_setup.sh in the folder of ccusage-importer"
     [[ -n ${CH_HOST:-} ]] || check_embedded
+    schema=$root/ccusage_clickhouse_schema.sql
+    [[ -r $schema ]] || abort 1 "$schema is not there" 'install ccusage-importer again'
     read_settings
     export -n CH_PASSWORD PROJECT_HASH_KEY  # no program started here needs them
     use_colour

@@ -14,12 +14,15 @@ and 1 where something could not be measured.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.metadata
+import json
 import multiprocessing
 import os
 import platform
 import random
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -36,6 +39,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import conversation_logs
 import sample_logs
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -269,6 +273,121 @@ def measure_large(bench: Bench) -> None:
     line("logs", f"{size / 1e6:.0f} MB in {files} files")
     ratio_line("import / five native commands", times["import"], times["five"], 1.1)
     ratio_line("import / the six that it runs, all at once", times["import"], times["six"])
+    shutil.rmtree(home)
+
+
+# ---- conversations: against a plain loop in Python ----------------------------------------------------
+
+
+def read_logs_in(home: Path, everything: bool = False) -> ci.LogsRead:
+    """Read the logs under a home into its database, in this process."""
+    os.environ["CLAUDE_CONFIG_DIR"] = str(home / ".claude")
+    told = ci.LogsRead()
+    with opened(home / "db") as store:
+        ci.read_logs(store, "UTC", everything, told)
+    if told.problems:
+        raise MeasureError("; ".join(told.problems))
+    return told
+
+
+def first_reading(home: Path) -> tuple[float, float, ci.LogsRead]:
+    """CPU seconds, the engine's start among them, and peak memory in MB of a process that reads all logs."""
+    told = read_logs_in(home)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return usage.ru_utime + usage.ru_stime, peak, told
+
+
+def plain_loop(home: Path) -> tuple[float, int, int]:
+    """CPU seconds of what a program without an engine would do: messages and tool calls as rows, each once."""
+    began = time.process_time()
+    messages: dict[Any, tuple[Any, ...]] = {}
+    calls: dict[str, tuple[Any, ...]] = {}
+    results: dict[str, tuple[Any, ...]] = {}
+    for path in home.rglob("*.jsonl"):
+        for number, text in enumerate(path.read_bytes().split(b"\n")):
+            try:
+                told = json.loads(text)
+            except ValueError:
+                continue
+            data = told.get("data")
+            if isinstance(data, dict) and isinstance(data.get("message"), dict):
+                told = told | data["message"]
+            message = told.get("message") or {}
+            content = message.get("content")
+            blocks: list[dict[str, Any]] = (
+                content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+            )
+            usage = message.get("usage")
+            moment = told.get("timestamp")
+            moment = datetime.fromisoformat(moment.replace("Z", "+00:00")) if moment else None
+            names = ("version", "gitBranch", "sessionId", "parentUuid", "isSidechain", "agentId", "effort")
+            said = (moment, path.stem, path.parent.name, *(told.get(name) for name in names))
+            length = sum(len(block.get("text") or "") for block in blocks)
+            if usage is not None:
+                key = (message.get("id") or (path, number), told.get("requestId"))
+                tokens = tuple(usage.get(f"{kind}_tokens", 0) for kind in (
+                    "input", "output", "cache_creation_input", "cache_read_input"
+                ))  # fmt: skip
+                row = (not told.get("isSidechain"), sum(tokens), tokens, message.get("model"), length, *said)
+                if key not in messages or row[:2] > messages[key][:2]:
+                    messages[key] = row
+            elif told.get("type") in ("user", "system"):
+                messages[told.get("uuid")] = (True, 0, (), told.get("subtype"), length, *said)
+            for block in blocks:
+                if block.get("type") == "tool_use":
+                    given = dict(block["input"])
+                    file = hashlib.sha256(str(given.get("file_path", "")).encode()).hexdigest()[:16]
+                    word = str(given.get("command", "")).partition(" ")[0]
+                    calls[block["id"]] = (block["name"], file, word, message.get("model"), *said)
+                elif block.get("type") == "tool_result":
+                    result = told.get("toolUseResult")
+                    patches = result.get("structuredPatch") or [] if isinstance(result, dict) else []
+                    changed = [change[:1] for patch in patches for change in patch["lines"]]
+                    size = len(str(block.get("content")))
+                    row = (moment, block.get("is_error"), changed.count("+"), changed.count("-"), size)
+                    results[block["tool_use_id"]] = row
+    rows = [(name, *call, *results.get(name, ())) for name, call in calls.items()]
+    return time.process_time() - began, len(messages), len(rows)
+
+
+def readings(home: Path, repetitions: int, changed: Sequence[Path]) -> list[float]:
+    """Seconds that reading takes once the database is open and these logs have grown."""
+    os.environ["CLAUDE_CONFIG_DIR"] = str(home / ".claude")
+    seconds = []
+    with opened(home / "db") as store:
+        for _ in range(repetitions + 1):
+            for path in changed:
+                path.open("ab").write(b"{}\n")
+            seconds.append(timed(lambda: ci.read_logs(store, "UTC", False, ci.LogsRead())))
+    return seconds[1:]
+
+
+def measure_logs(bench: Bench) -> None:
+    """What reading conversations adds: all of it runs while ccusage does, so no import is longer by more."""
+    home = bench.folder / "logs"
+    seed, size = 0, 0
+    while size < bench.size.large_megabytes * 1_000_000:
+        seed += 1
+        conversation_logs.write_conversations(home, days=45, sessions_per_day=3, turns=12, seed=seed, until=LOGS_END)
+        size = sum(path.stat().st_size for path in home.rglob("*.jsonl"))
+    files = sum(1 for _ in home.rglob("*.jsonl"))
+    line("logs", f"{size / 1e6:.0f} MB in {files} files")
+    plain, _, _ = in_process(plain_loop, home)
+    seconds, peak, told = in_process(first_reading, home)
+    line("found", f"{told.messages:,} messages, {told.tool_calls:,} uses of tools")
+    figures = f"{seconds:.1f} CPU s / {plain:.1f} CPU s = {seconds / plain:.2f}"
+    line("first reading / a plain loop in Python", figures, "<= 1.5", seconds / plain <= 1.5)
+    line("its peak memory", f"{peak:.0f} MB", "<= 600 MB", peak <= 600)
+    nothing = Times(in_process(readings, home, bench.size.repetitions, []))
+    line("nothing new", f"{nothing}", "<= 0.06 s", nothing.median <= 0.06)
+    large = [home / ".claude" / "projects" / "-home-dev-large" / f"large-{number}.jsonl" for number in range(3)]
+    some = b"".join(path.read_bytes() for path in sorted(home.rglob("*.jsonl"))[:200])
+    for number, path in enumerate(large):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(some[number * 2_000_000 :][:2_000_000] + b"\n")
+    three = Times(in_process(readings, home, bench.size.repetitions, large))
+    difference_line("three changed logs of 2 MB - nothing new", three, nothing, 0.3)
     shutil.rmtree(home)
 
 
@@ -664,6 +783,7 @@ def measure_fleet(bench: Bench) -> None:
 PARTS: dict[str, tuple[str, Callable[[Bench], None]]] = {
     "import": ("an import with nothing new, 45 days of logs, against the commands", measure_import),
     "large": ("an import of large logs against the commands", measure_large),
+    "logs": ("reading conversations: all of them, none, three, against a plain loop in Python", measure_logs),
     "history": ("nothing new, a day's changes, and three years of history", measure_history),
     "first": ("a first import of saved reports: rows per second, memory", measure_first),
     "stats": ("--stats and every named query on large databases", measure_stats),

@@ -1,12 +1,17 @@
 """A small HTTP front for chDB: the part of ClickHouse's HTTP interface that its clients use, and its faults.
 
-    python tests/clickhouse_front.py --path DIR | --upstream URL [--port N] [--cert FILE --key FILE] [--user NAME:PASSWORD[:readonly]]
+    python tests/clickhouse_front.py --path DIR [--config FILE] | --upstream URL [--port N] [--cert FILE --key FILE]
+        [--user NAME:PASSWORD[:readonly]]
 
 Speaks: a query in the body, in `query=` or in a form; settings and `param_*` in the URL or a form;
 `INSERT ... FORMAT Native` and other formats with their data behind the statement; request bodies compressed
 with gzip, lz4 or zstd; users and passwords in headers, Basic authentication or the URL; exception codes.
 One statement at a time: the engine is one, its clients may be many. Listens on 127.0.0.1 alone, and ends
 when its standard input does, so it cannot outlive the test that started it.
+
+With --config the engine is opened with this configuration of ClickHouse; its users_config says what the user
+`default` (without a password) may do. Here INSERT with data needs
+READ ON FILE and CREATE TEMPORARY TABLE, and every statement to see its database.
 
 A fault is set with POST /fault and JSON: {"kind": ..., "match": pattern in the statement, "skip": how many
 matching statements pass first, "times": how many then fail}. Kinds: `hang` (seconds), `drop_before` and
@@ -51,8 +56,8 @@ WRITES = re.compile(r"\s*(INSERT|DELETE|ALTER|CREATE|DROP|TRUNCATE|RENAME|OPTIMI
 class Engine:
     """chDB behind a lock: one statement with its settings and parameters at a time."""
 
-    def __init__(self, path: str) -> None:
-        self.session = chdb_session.Session(path)
+    def __init__(self, path: str, config: Path | None = None) -> None:
+        self.session = chdb_session.Session(f"{path}?config-file={config}" if config else path)
         self.lock = threading.Lock()
         self.statements: Counter[str] = Counter()
 
@@ -301,6 +306,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--path", help="folder of the embedded engine")
+    parser.add_argument("--config", type=Path, help="configuration of the embedded engine, for users and grants")
     where.add_argument("--upstream", metavar="URL", help="a real server to pass statements on to")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cert", type=Path)
@@ -311,7 +317,7 @@ def main() -> int:
     for user in options.user:
         name, password, *rights = user.split(":")
         users[name] = (password, rights == ["readonly"])
-    engine = Upstream(options.upstream) if options.upstream else Engine(options.path)
+    engine = Upstream(options.upstream) if options.upstream else Engine(options.path, options.config)
     front = Front(options.port, engine, users)
     if options.cert:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -19,17 +20,26 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import clickhouse_connect
+import hypothesis
 import pytest
 import sample_logs
 
-# The importer keeps these from being loaded in its process; hypothesis, in the tests' own, looks for numpy.
+# Where these are installed the importer keeps them from being loaded; hypothesis, in the tests' process, wants them.
 for library in ("numpy", "pandas", "pyarrow"):
-    importlib.import_module(library)
+    with contextlib.suppress(ImportError):
+        importlib.import_module(library)
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "ccusage"
 IMPORTER = ROOT / "ccusage_importer.py"
 NEWEST = "20.0.24"
+UV = os.environ.get("UV", "uv")  # `uv run` says where it is: it need not be on the PATH
 COMPLETE_MACHINE = bool(os.environ.get("CCUSAGE_TEST_COMPLETE"))  # .ci/run sets it
 USAGE_TABLES = {
     "daily": ("ccusage_usage_daily", "total_cost"),
@@ -38,6 +48,12 @@ USAGE_TABLES = {
     "blocks": ("ccusage_usage_blocks", "cost_usd"),
     "projects": ("ccusage_usage_projects_daily", "total_cost"),
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--simulations", type=int, default=0, metavar="N", help="N long simulated histories instead of the short ones"
+    )
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -271,9 +287,11 @@ def oldest_engine() -> str:
     with (folder.parent / "engine-25.8.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
+            # --no-config: pyproject.toml keeps pyarrow out, this chDB wants it.
+            uv = [UV, "--no-config", "--quiet"]
+            subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(folder)], check=True)
             packages = ["chdb==3.7.2", "pandas", "pyarrow", "lz4", "backports.zstd"]
-            subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
+            subprocess.run([*uv, "pip", "install", "--python", str(python), *packages], check=True)
             (folder / "complete").touch()
     return str(python)
 

@@ -8,10 +8,11 @@ The importer runs with a HOME of its own, without CH_HOST and the other settings
 user's is read or written: no logs, no database, no server. Only the download caches of npm and uv are
 shared.
 
-The logs have what real ones have: several projects (one with a non-ASCII path), sessions over midnight,
-sub-agents (sidechains), messages that were streamed and so written several times, a session that was
-resumed into a second file, lines that are cut off, and `<synthetic>` messages. The same seed and end give
-the same logs.
+What is tried are conversations with prompts, tools, files and sub-agents (conversation_logs.py) and sessions of Codex.
+The tests use shorter logs of Claude Code that tell of tokens alone, with what real ones have: several projects (one with a
+non-ASCII path), sessions over midnight, sidechains, messages that were streamed and so written several times, a session
+that was resumed into a second file, lines that are cut off, and `<synthetic>` messages. The same seed and end give the
+same logs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-PROJECTS = (
+PROJECTS: tuple[str, ...] = (
     "/home/dev/code/webshop",
     "/home/dev/code/billing-api",
     "/home/dev/src/日本語/データ",
@@ -189,9 +190,10 @@ def write_logs(
     messages: int = 25,
     seed: int = 7,
     until: datetime | None = None,
+    claude: bool = True,
     codex: bool = True,
 ) -> None:
-    """Write `days` days of logs that end at `until` (now by default) under `home`.
+    """Write `days` days of logs that end at `until` (now by default) under `home`, of one agent or of both.
 
     Each session file's modification time is its last message's, as Claude Code's own clean-up expects it.
     The last session is always running at `until`, so that one billing block is active.
@@ -202,7 +204,7 @@ def write_logs(
         count = int(sessions_per_day) + (rng.random() < sessions_per_day % 1)
         if day % 7 == 3:  # a day off now and then
             continue
-        for _ in range(max(count, day == 0)):
+        for _ in range(max(count, day == 0) if claude else 0):
             start = until - timedelta(days=day, hours=rng.uniform(0, 12))
             if day == 0:
                 start = until - timedelta(minutes=rng.uniform(5, 100))
@@ -234,12 +236,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7, help="other seed, other logs (default %(default)s)")
     parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="arguments for the importer")
     options = parser.parse_args(argv)
+    import conversation_logs  # is made of parts of this module
+
     importer = Path(__file__).resolve().parent.parent / "ccusage_importer.py"
     with tempfile.TemporaryDirectory(prefix="ccusage-sample-") as scratch:
         home = (options.keep or Path(scratch)).resolve()
         there = (home / ".claude").exists()
         if not there:
-            write_logs(home, days=options.days, seed=options.seed)
+            conversation_logs.write_conversations(home, days=options.days, seed=options.seed)
+            write_logs(home, days=options.days, seed=options.seed, claude=False)
         print(f"sample logs in {home}{' (they were there already)' if there else ''}", file=sys.stderr)
         command = [sys.executable, str(importer), *options.arguments]
         try:

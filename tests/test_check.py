@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from conftest import Machine, Server
 from prometheus_client.parser import text_string_to_metric_families
 from sample_logs import write_logs
+from test_queries import QUERIES
 
 import ccusage_importer as ci
 
@@ -38,11 +40,14 @@ def test_everything_is_there(machine: Machine) -> None:
     assert found["ccusage"]["found"].startswith("20.0.24, found by CCUSAGE_BIN")
     for report in ci.REPORTS:
         assert " records in " in found[f"report {report}"]["found"]
-    assert found["tables and columns"]["found"] == "8 tables as in the schema file"
+    assert found["tables and columns"]["found"] == "11 tables as in the schema file"
     assert found["a write and a delete"]["found"] == "both work"
     assert "(excellent)" in found["response time"]["found"]
     assert found["days at risk"]["holds"]
     assert found["time zone"]["found"] == "UTC, fixed by the first import"
+    expectations = [query.name for query in QUERIES.values() if query.section == "Expectations"]
+    assert found["expectations"]["found"] == f"{len(expectations)} of {len(expectations)} hold"
+    assert found.keys().isdisjoint(expectations)
     assert machine.rows("ccusage_import_history") == history  # it imports nothing
     assert machine.query("SELECT count() FROM system.tables WHERE name LIKE 'ccusage_check%'") == [(0,)]
 
@@ -56,6 +61,17 @@ def test_for_people_a_line_each_and_for_a_miss_the_fix(machine: Machine) -> None
     assert any(line.startswith("ok     lock: free") for line in lines)  # it went on after the miss
     assert lines[-1] == "1 required check failed"
     assert "\x1b" not in result.stdout
+
+
+def test_settings_of_a_server_without_one_are_told(machine: Machine) -> None:
+    found = check(machine, 0, CH_PORT="9000", CH_PASSWORD="hunter2", CH_DATABASE="mine")
+    told = {
+        name: finding["found"] for name, finding in found.items() if name.startswith("CH_") and not finding["holds"]
+    }
+    assert told == {
+        "CH_PORT": "9000, but not used: CH_HOST is unset",
+        "CH_PASSWORD": "set, but not used: CH_HOST is unset",
+    }
 
 
 def test_days_at_risk_and_days_that_only_the_database_has(machine: Machine) -> None:
@@ -82,58 +98,108 @@ def test_a_setting_that_the_next_import_will_refuse(machine: Machine) -> None:
     assert "s3cret" not in json.dumps(found)
 
 
-def test_a_table_that_was_changed_by_hand(machine: Machine) -> None:
+def test_what_was_changed_by_hand_in_a_table_and_in_its_rows(machine: Machine) -> None:
     machine.imported("--quiet")
     machine.query("SELECT 1")  # the database is closed again after each query
     import clickhouse_connect
 
     client = clickhouse_connect.get_client(interface="chdb", path=str(machine.db_path), database="ccusage")
     client.command("ALTER TABLE ccusage_usage_daily MODIFY COLUMN models_count UInt32")
+    client.command("DELETE FROM ccusage_usage_projects_daily WHERE date = (SELECT max(date) FROM ccusage_usage_daily)")
     client.close()
     found = check(machine, 1)
+    assert not found["expectations"]["holds"]
+    assert re.match(r"\d+ rows?: Which models belong to a day", found["orphaned_models"]["found"])
+    assert found["orphaned_models"]["fix"] == "look at them: --query orphaned_models"
     assert found["tables and columns"]["found"] == "ccusage_usage_daily.models_count is UInt32, not UInt16"
 
 
 def test_a_server(machine: Machine, server: Server) -> None:
     machine.server = server
+    machine.settings |= {"MACHINE_NAME": "m %s", "CCUSAGE_USER": "it's"}
     assert "not there yet" in check(machine, 0)["database"]["found"]
     machine.imported("--quiet")
+    # another machine's metrics are another file's; that it is this computer again gets a warning
+    machine.run("--quiet", "--machine-name", "another")
+    machine.run("--quiet", "--metrics-file", str(machine.home / "ccusage.prom"))
+    written = metrics(machine.home / "ccusage.prom")
+    assert sum(value for labels, value in written["ccusage_cost_usd"] if labels["period"] == "month") > 0
+    assert {(labels["machine"], labels["user"]) for labels, _ in written["ccusage_tokens"]} == {("m %s", "it's")}
     found = check(machine, 0)
     assert f"at http://127.0.0.1:{server.port}" in found["ClickHouse"]["found"]
     assert found["a write and a delete"]["holds"]
     server.stop()
-    found = check(machine, 1)
+    found = check(machine, 1, CCUSAGE_TIMEZONE="")
+    assert found["time zone"]["found"].startswith("UTC, fixed by the first import")  # told by a file beside the lock
+    assert "last import" not in found  # nobody knows
     assert not found["ClickHouse"]["holds"]
     assert "CH_HOST" in found["ClickHouse"]["fix"]
     assert found["report daily"]["holds"]
 
 
+HOURLY = [3600 * hours for hours in range(20)]
+OFFICE = [3600 * (hours + 16 * (hours // 8)) for hours in range(20)]  # a laptop that sleeps for 16 hours of the day
+
+
 @pytest.mark.parametrize(
-    ("schedule", "fired"),
+    ("ages", "hours", "holds"),
     [
-        ("7 * * * *", ["12:07", "11:07", "10:07"]),
-        ("*/30 * * * *", ["12:00", "11:30", "11:00"]),
-        ("0 3,15 * * *", ["03:00", "15:00", "03:00"]),
-        ("5-10/5 8 * * 5", ["08:10", "08:05", "08:10"]),
-        ("@hourly x y z w", []),
+        ([], 0, None),
+        (HOURLY[:3], 99, None),  # two intervals are no rhythm
+        (HOURLY, 1.9, True),
+        (HOURLY, 2.5, False),
+        (OFFICE, 17, True),
+        (OFFICE, 35, False),
+        ([0, 20, 40, 60], 1.9, True),  # tried out by hand
+        ([0, 20, 40, 60], 2.5, False),
     ],
 )
-def test_when_a_schedule_fires(schedule: str, fired: list[str]) -> None:
-    now = datetime(2026, 11, 20, 12, 20)  # a Friday
-    assert [f"{moment:%H:%M}" for moment in ci.cron_times(schedule, now)] == fired
+def test_imports_that_do_not_keep_up(ages: list[int], hours: float, holds: bool | None) -> None:
+    now = 1_800_000_000.0
+    imported = [int(now - hours * 3600) - age for age in ages]
+    found = {finding.name: finding for finding in ci.check_rhythm(imported, now)}
+    assert found["last import"].holds is bool(ages)
+    assert (found["imports keep up"].holds if "imports keep up" in found else None) is holds
 
 
-def test_imports_that_do_not_keep_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_rhythm_is_that_of_this_machine_and_user_and_of_what_was_stored(machine: Machine) -> None:
+    machine.imported("--quiet", "--machine-name", "m", CCUSAGE_USER="ada")
+    machine.settings |= {"MACHINE_NAME": "m", "CCUSAGE_USER": "ada"}
+    import clickhouse_connect
+
+    for owner, status, told in ("m", "failed", False), ("other", "completed", False), ("m", "completed", True):
+        client = clickhouse_connect.get_client(interface="chdb", path=str(machine.db_path), database="ccusage")
+        client.command(
+            "INSERT INTO ccusage_import_history (import_id, import_timestamp, machine_name, user_name, status, timezone,"
+            " privacy, created_at, updated_at) SELECT generateUUIDv4(), now() - INTERVAL (310 + number) MINUTE,"
+            f" '{owner}', 'ada', '{status}', 'UTC', 'sha256', now(), now() FROM numbers(3)"
+        )
+        client.close()
+        found = check(machine, 0)
+        assert ("imports keep up" in found) is told
+    assert found["imports keep up"]["found"] == (
+        "the last one was less than a minute ago, those before it at most 5 hours apart"
+    )
+
+
+def test_the_cron_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     crontab = tmp_path / "crontab"
     crontab.write_text("#!/bin/sh\necho '# ccusage-importer'\necho '7 * * * * /x/ccusage-importer/run'\n")
     crontab.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    now = time.time()
-    for age, holds in ((1.9, True), (2.5, False)):
-        last = ci.LastImport(int(now - age * 3600), "UTC", "sha256", "20.0.24", {})
-        found = {finding.name: finding for finding in ci.check_cron(last, now)}
-        assert found["cron job"].found == "7 * * * *"
-        assert found["imports keep up"].holds is holds
+    assert ci.check_cron() == ci.Finding("cron job", True, "7 * * * *", "install it with ./setup_cronjob.sh", False)
+    crontab.write_text("#!/bin/sh\necho '# 7 * * * * /x/ccusage-importer/run'\n")
+    assert not ci.check_cron().holds
+
+
+def test_what_is_not_set_is_for_verbose(machine: Machine) -> None:
+    for arguments, unset in (((), set()), (("--verbose",), {"CH_HOST", "CH_PASSWORD", "CCUSAGE_WORKERS"})):
+        told = machine.run("--check", *arguments, PROJECT_HASH_KEY="s3cret").stdout
+        assert unset == {name for name in ("CH_HOST", "CH_PASSWORD", "CCUSAGE_WORKERS") if f"  {name}: unset" in told}
+        assert "ok     CCUSAGE_TIMEZONE: UTC\n" in told
+        assert "ok     PROJECT_HASH_KEY: set\n" in told
+        assert "ok     privacy: project names are stored hashed with a PROJECT_HASH_KEY\n" in told
+    assert check(machine, 0)["CH_HOST"]["found"] == "unset"  # a program reads it
 
 
 # ---- logs ---------------------------------------------------------------------------------------------
@@ -211,7 +277,11 @@ def test_metrics_of_an_import(machine: Machine, tmp_path: Path) -> None:
     for source, period, since in (("claude", "month", today.replace(day=1)), ("claude", "today", today)):
         said = [d for d in machine.ccusage("claude", "daily")["daily"] if str(since) <= d["date"] <= str(today)]
         assert cost.get((source, period), 0) == pytest.approx(sum(d["totalCost"] for d in said), abs=1e-6)
+    month = {x["source"]: value for x, value in told["ccusage_tokens"] if x["period"] == "month"}
+    days = f"SELECT source, sum(total_tokens) FROM ccusage_usage_daily FINAL WHERE toYYYYMM(date) = {today:%Y%m}"
+    assert month == dict(machine.query(f"{days} GROUP BY source"))
     assert told["ccusage_active_block_burn_rate_usd_per_hour"][0][1] > 0
+    assert told["ccusage_active_block_cost_usd"][0][1] > 0
     assert file.stat().st_mode & 0o777 == 0o644
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import json
 import os
 import re
 import subprocess
@@ -12,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from conftest import IMPORTER, ROOT, Machine
+from conftest import IMPORTER, ROOT, UV, Machine
 
 import ccusage_importer as ci
 
@@ -32,6 +35,21 @@ def test_readme_and_help_tell_the_same_flags_and_variables() -> None:
     assert all(name in help_text() for name in ci.VARIABLES)
 
 
+def test_the_cron_job_is_given_every_variable() -> None:
+    script = (ROOT / "setup_cronjob.sh").read_text(encoding="utf-8")
+    given = script.split("readonly SETTINGS='")[1].split("'")[0].split()
+    assert set(ci.VARIABLES) <= set(given)
+
+
+def test_readme_tells_every_default() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| variable | meaning | default |")[1]
+    rows = [line for line in table.split("\n\n")[0].splitlines() if line.startswith("| `")]
+    told = {name: row.split("|")[-2] for row in rows for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
+    for name, setting in ci.VARIABLES.items():
+        if isinstance(setting.default, (str, int, float)) and setting.default != "":
+            assert f"{setting.default}".lower().removesuffix(".0") in told[name], name
+
+
 def test_readme_and_help_tell_the_same_exit_codes() -> None:
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Exit codes")[1]
     codes = {int(code) for code in re.findall(r"^\| (\d+) ", table, re.MULTILINE)}
@@ -45,7 +63,7 @@ def test_readme_and_help_tell_the_same_exit_codes() -> None:
     ("variable", "value", "accepted"),
     [
         ("CH_HOST", "https://example.org:8443", "a host name or address alone"),
-        ("CH_PORT", "http", "a number from 1 to 65535"),
+        ("CH_PORT", "http", "a whole number from 1 to 65535"),
         ("CH_PORT", "8123.5", "a whole number from 1 to 65535"),
         ("CH_DATABASE", "a`b", "a name of letters, digits, _ and -"),
         ("CH_PROTOCOL", "tcp", "http or https"),
@@ -55,12 +73,15 @@ def test_readme_and_help_tell_the_same_exit_codes() -> None:
         ("CCUSAGE_VERSION", "newest; rm -rf /", "a version such as 20.0.24, or latest"),
         ("CCUSAGE_TIMEOUT", "soon", "a number from 0.1 to 86400"),
         ("CCUSAGE_TIMEOUT", "nan", "a number from 0.1 to 86400"),
-        ("CCUSAGE_WORKERS", "0", "a number from 1 to 64"),
+        ("CCUSAGE_WORKERS", "0", "a whole number from 1 to 64"),
+        ("CCUSAGE_BUDGET_DAY", "-1", "a number from 0 to 1000000000000"),
+        ("CH_CLUSTER", "a b", "a cluster's name"),
         ("CCUSAGE_TIMEZONE", "Mars/Olympus", "an IANA time zone such as Europe/Berlin"),
         ("CCUSAGE_TIMEZONE", "../../etc/passwd", "an IANA time zone such as Europe/Berlin"),
         ("CCUSAGE_OFFLINE", "2", "true or false"),
         ("CCUSAGE_BIN", "/nowhere/ccusage", "a program that can be run"),
         ("CCUSAGE_DB_PATH", "/tmp/a?b", "a path without a question mark"),
+        ("CCUSAGE_DB_PATH", "~nobody.here/x", "a path"),
     ],
 )
 def test_a_wrong_value_is_exit_2_with_its_variable_and_what_is_accepted(
@@ -80,11 +101,79 @@ def test_a_wrong_value_is_exit_2_with_its_variable_and_what_is_accepted(
     assert "Traceback" not in stderr
 
 
-@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["--dry-run", "--stats"], ["--save-json"], ["extra"]])
-def test_wrong_usage_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        ci.main(arguments)
-    assert caught.value.code == 2
+@pytest.mark.parametrize(
+    ("arguments", "error", "fix"),
+    [
+        (["stats"], "'stats' is not a flag", "did you mean --stats?"),
+        (["--stas"], "'--stas' is not a flag", "did you mean --stats?"),
+        (["\N{EM DASH}stats"], "'\N{EM DASH}stats' is not a flag", "did you mean --stats?"),
+        (["--machinename=x"], "'--machinename=x' is not a flag", "did you mean --machine-name?"),
+        (["cost_by_modell"], "'cost_by_modell' is not a flag", "did you mean --query cost_by_model?"),
+        (["--quiet", "xyz"], "'xyz' is not a flag", "see --help"),
+        (["--dry-run", "--stats"], "argument --stats: not allowed with argument --dry-run", "see --help"),
+        (["--save-json"], "argument --save-json: expected one argument", "see --help"),
+        (["--days", "7"], "--days belongs to --stats or --export or --query", "leave it out of an import"),
+        (["--check", "--machine", "m"], "--machine belongs to --stats or --export or --query or --compare", "--check"),
+        (["--user", "u", "--dry-run"], "--user belongs to --stats or --export or --query or --compare", "--dry-run"),
+        (
+            ["--check-budget", "--source", "x"],
+            "--source belongs to --stats or --export or",
+            "leave it out of --check-budget",
+        ),
+        (
+            ["--compare", "month", "--days", "3"],
+            "--days belongs to --stats or --export or",
+            "leave it out of --compare",
+        ),
+        (["--stats", "--allow-shrink"], "--allow-shrink belongs to an import or --dry-run", "leave it out of --stats"),
+        (["--stats", "--from-json", "x"], "--from-json belongs to an import or --dry-run", "leave it out of --stats"),
+        (["--stats", "--format", "json"], "--format belongs to --query or --check", "leave it out of --stats"),
+        (
+            ["--check", "--format", "csv"],
+            "--format of --check: 'csv' is not table or json",
+            "set --format of --check to table or json",
+        ),
+        (["--query", "--param", "a=1"], "--param belongs to --query NAME", "give the query's name"),
+        (["--query", "totals", "--export", "x.md"], "--export writes the statistics alone", "leave the other flag out"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_told_once(
+    clean_environment: object, capsys: pytest.CaptureFixture[str], arguments: list[str], error: str, fix: str
+) -> None:
+    assert ci.main(arguments) == 2
+    told = capsys.readouterr()
+    first, second = told.err.splitlines()
+    assert first.startswith(f"error: {error}")
+    assert second.startswith("fix: ")
+    assert fix in second
+    assert told.out == ""
+
+
+def test_a_usage_error_is_printed_once(machine: Machine) -> None:
+    """As a program: in the tests' own process logging has handlers of pytest."""
+    result = machine.run("--stas")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: '--stas' is not a flag\nfix: did you mean --stats?\n"
+
+
+def test_what_an_encoding_lacks_is_printed_plainly() -> None:
+    codecs.register_error("plain under test", ci.plain_text)
+    printed = "█▌ ▲ ■ Zoë 日本 😀 \udcff".encode("ascii", "plain under test").decode()
+    assert printed == r"#= ^ # Zo\u00eb \u65e5\u672c \ud83d\ude00 \udcff"
+    assert json.loads(f'"{printed}"') == "#= ^ # Zoë 日本 😀 \udcff"
+
+
+def test_who_waits_says_so_on_stderr(machine: Machine) -> None:
+    with ci.ImportLock(machine.db_path, pytest.fail):
+        command = [sys.executable, str(IMPORTER), "--query", "totals"]
+        waiting = subprocess.Popen(
+            command, env=machine.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == f"waiting for another run (pid {os.getpid()}) to end\n"
+    stdout, stderr = waiting.communicate(timeout=60)
+    assert stdout == ""
+    assert "nothing is stored in" in stderr
 
 
 def read_config(**environment: str) -> ci.Config:
@@ -114,6 +203,39 @@ def test_a_flag_beats_its_variable() -> None:
     assert (config.machine_name, config.hash_projects) == ("flag", False)
 
 
+def test_every_variable_reaches_its_field() -> None:
+    environment = {
+        "CH_HOST": "h",
+        "CH_PORT": "1234",
+        "CH_USER": "u",
+        "CH_PASSWORD": "p",
+        "CH_DATABASE": "d",
+        "CH_PROTOCOL": "HTTPS",
+        "CH_CLUSTER": "c",
+        "MACHINE_NAME": " m ",
+        "CCUSAGE_USER": "ada",
+        "HASH_PROJECT_NAMES": "No",
+        "PROJECT_HASH_KEY": "k",
+        "CCUSAGE_BIN": "b",
+        "CCUSAGE_VERSION": "latest",
+        "CCUSAGE_TIMEOUT": "0.5",
+        "CCUSAGE_WORKERS": "7",
+        "CCUSAGE_TIMEZONE": "Etc/UTC",
+        "CCUSAGE_OFFLINE": "on",
+        "CCUSAGE_BUDGET_DAY": "1.5",
+        "CCUSAGE_BUDGET_MONTH": "0",
+        "CCUSAGE_DB_PATH": "/x",
+    }
+    values = ["h", 1234, "u", "p", "d", "https", "c", "m", "ada", False, "k", "b", "latest", 0.5, 7, "UTC", True]
+    values += [1.5, 0.0, Path("/x")]
+    config = read_config(**environment)
+    told = dict(zip(environment, values, strict=True))
+    assert {name: getattr(config, ci.VARIABLES[name].name) for name in environment} == told
+    assert config.version_is_chosen
+    emptied = dict.fromkeys(environment, "") | {"CCUSAGE_USER": "ada"}
+    assert read_config(**emptied) == read_config()  # an empty variable is an unset one
+
+
 def test_secrets_are_not_in_the_repr() -> None:
     config = read_config(CH_PASSWORD="hunter2", PROJECT_HASH_KEY="hunter3")
     assert "hunter" not in repr(config)
@@ -126,6 +248,32 @@ def test_a_folder_that_holds_no_saved_reports(tmp_path: Path, machine: Machine) 
     assert "Traceback" not in result.stderr
 
 
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    ci.write_file(tmp_path / "link", "new: ü", 0o640)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text("utf-8") == "new: ü"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        ci.write_file(tmp_path / "file", "newer")
+    assert (tmp_path / "file").read_text("utf-8") == "new: ü"
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "link"}
+
+
+def test_saved_reports_are_what_was_fetched_to_the_last_character(tmp_path: Path) -> None:
+    documents = {"daily": {"daily": [{"odd": "half a pair: \ud800, \\ud800, \x00, ü"}]}, "blocks": {"blocks": []}}
+    fetched = ci.FetchedReports("20.0.24", "UTC", "m", "u", "2026-11-21T00:00:00+00:00", documents)
+    ci.save_reports(fetched, tmp_path / "saved")
+    assert ci.load_reports(tmp_path / "saved") == fetched
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "saved").iterdir()} == {0o600}
+
+
 def test_stats_before_any_import(machine: Machine) -> None:
     result = machine.run("--stats")
     assert (result.returncode, result.stdout) == (0, "")
@@ -133,13 +281,26 @@ def test_stats_before_any_import(machine: Machine) -> None:
     assert not machine.db_path.exists()
 
 
-def test_not_on_a_terminal_every_line_has_a_time_and_no_escape_code(machine: Machine) -> None:
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} INFO ")
+
+
+def test_not_on_a_terminal_the_log_of_an_import_has_times_and_what_it_shows_has_none(machine: Machine) -> None:
     said = machine.imported()
     assert "\x1b" not in said
-    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} INFO ", line) for line in said.splitlines())
-    facts = ("Usage: cost: $", "Usage: days with usage:", "Top models: ", "Active billing block: ", "Agents: codex")
-    assert all(fact in said for fact in facts), said
-    assert "Since the last import" in machine.imported()
+    logged = [line for line in said.splitlines() if LOG_LINE.match(line)]
+    shown = said.splitlines()[len(logged) :]
+    assert len(logged) > 5, said
+    assert not any(map(LOG_LINE.match, shown))
+    labels = [line.split(" ")[0] for line in shown if line[:1].strip()]
+    assert labels == [
+        *("ccusage", "models", "projects", "agents", "30", "month", "week", "yesterday", "today", "block"),
+        *("imported", "more"),
+    ]
+    assert len(shown) <= 24
+    assert max(map(len, shown)) <= 80
+    again = machine.imported().splitlines()
+    assert re.match(r"imported  now: no new usage   \(\d+\.\d s, rows: .*unchanged", again[-2]), again
+    assert not any(map(LOG_LINE.match, machine.imported("--stats").splitlines()))
     assert machine.imported("--quiet") == ""
 
 
@@ -162,8 +323,7 @@ def test_on_a_terminal_tables_and_progress(machine: Machine) -> None:
     screen = printed.decode()
     for name in ("daily", "monthly", "session", "blocks", "projects"):
         assert re.search(rf"✓.*{name} \d+\.\d\d s", screen), name
-    assert "\x1b[1m" in screen
-    assert "Top models" in screen
+    assert "\x1b[36mmodels" in screen
 
 
 def test_one_run_at_a_time_with_the_holders_pid_and_five_minutes_of_patience(
@@ -209,7 +369,7 @@ def test_wheel_installed_elsewhere_finds_its_sql_files(tmp_path: Path) -> None:
     from conftest import install_ccusage
     from sample_logs import sandbox_environment
 
-    subprocess.run(["uv", "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(ROOT)], check=True)
+    subprocess.run([UV, "build", "--quiet", "--wheel", "--out-dir", str(tmp_path), str(ROOT)], check=True)
     [wheel] = tmp_path.glob("*.whl")
     venv = tmp_path / "venv"
     # the dependencies are those of this environment; what is tested is the wheel
@@ -217,7 +377,7 @@ def test_wheel_installed_elsewhere_finds_its_sql_files(tmp_path: Path) -> None:
     site = next(path for path in map(Path, sys.path) if path.name == "site-packages")
     [target] = venv.glob("lib/python*/site-packages")
     subprocess.run(
-        ["uv", "pip", "install", "--quiet", "--no-deps", "--python", str(venv / "bin" / "python"), str(wheel)],
+        [UV, "pip", "install", "--quiet", "--no-deps", "--python", str(venv / "bin" / "python"), str(wheel)],
         check=True,
     )
     (target / "dependencies.pth").write_text(f"{site}\n")
@@ -228,7 +388,16 @@ def test_wheel_installed_elsewhere_finds_its_sql_files(tmp_path: Path) -> None:
     result = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "no usage found" in result.stdout
-    assert (target / "ccusage_importer_sql" / "queries.sql").exists()
+    for name in ("queries.sql", "dashboards/usage.html", "dashboards/grafana.json"):
+        assert (target / "ccusage_importer_sql" / name).exists()
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [*command, "--query"], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (result.returncode, result.stderr.splitlines()[0]) == (
+        1,
+        "error: the output cannot be written: No space left on device",
+    )
 
 
 @pytest.mark.parametrize(

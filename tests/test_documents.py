@@ -150,8 +150,9 @@ def said(version: str, answers: dict[str, Any]) -> dict[str, tuple[int, float, i
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_right_document_is_taken_as_it_is(version: str, data: st.DataObject) -> None:
     answers = data.draw(documents(version))
-    records, errors = ci.reshape_reports(fetched(version, answers), Privacy(hashed=False))
-    assert errors == {}
+    reshaped = ci.reshape_reports(fetched(version, answers), Privacy(hashed=False))
+    records = reshaped.records
+    assert (reshaped.errors, reshaped.left_out()) == ({}, [])
     for name, (tokens, cost, rows) in said(version, answers).items():
         total = ci.sum_usage(record.usage for record in records[name])
         assert total.total == tokens
@@ -178,7 +179,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @given(data=st.data())
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_wrong_document_is_refused_with_its_place(version: str, data: st.DataObject) -> None:
-    """One place replaced by anything: its report is refused or is still taken as it is, the others stand."""
+    """One place replaced by anything: its row is left out or its report refused, or it is taken as it is; all else stands."""
     answers = copy.deepcopy(data.draw(documents(version)))
     path = data.draw(st.sampled_from(places(answers)))
     target = answers
@@ -188,10 +189,13 @@ def test_a_wrong_document_is_refused_with_its_place(version: str, data: st.DataO
         del target[path[-1]]
     else:
         target[path[-1]] = data.draw(JUNK)
-    records, errors = ci.reshape_reports(fetched(version, answers), Privacy())
+    reshaped = ci.reshape_reports(fetched(version, answers), Privacy())
+    records = reshaped.records
     report = "session" if path[0] == "session_agents" else path[0]
-    assert set(errors) <= {report}
-    for name, error in errors.items():
+    assert set(reshaped.errors) <= {report}
+    odd = {name: errors for name, errors in reshaped.odd.items() if errors}
+    assert set(odd) <= {report}
+    for name, error in [*reshaped.errors.items(), *((name, error) for name, errors in odd.items() for error in errors)]:
         assert error.what.startswith(name)
         assert re.search(r"row \d+|has no|not a JSON object|is |add up", error.what), error.what
         assert error.fix or "add up" in error.what
@@ -221,11 +225,11 @@ def test_what_is_stored_is_what_was_said_whatever_the_names(tmp_path: Path) -> N
     try:
         for answers in examples:
             privacy = Privacy(hashed=False)
-            records, errors = ci.reshape_reports(fetched("20.0.24", answers), privacy)
-            assert errors == {}
+            records = ci.reshape_reports(fetched("20.0.24", answers), privacy).records
+            assert len(records) == 5
             for table in (*(r.table for r in ci.REPORTS.values()), ci.BREAKDOWNS_TABLE, ci.MODELS_TABLE):
                 store.command(f"TRUNCATE TABLE {table}")
-            plans = ci.plan_import(store, records, config)
+            plans, _ = ci.plan_import(store, records, config, ci.Dialect.AGENTS, ci.EPOCH)
             store.write_plans(plans.values())
             store.check_written(plans.values())
             for name, rows in records.items():
@@ -233,7 +237,7 @@ def test_what_is_stored_is_what_was_said_whatever_the_names(tmp_path: Path) -> N
                     continue  # random months and days do not add up; months are the days' sum
                 stored = store.read_stored(records)[name]
                 assert {key: row.usage for key, row in stored.items()} == {row.key: row.usage for row in rows}
-            again = ci.plan_import(store, records, config)
+            again, _ = ci.plan_import(store, records, config, ci.Dialect.AGENTS, ci.EPOCH)
             assert all(plan.is_empty for name, plan in again.items() if name != "monthly")
     finally:
         store.close()
@@ -246,7 +250,7 @@ def test_ten_thousand_models_in_one_row() -> None:
         "totalCost": 0,
         "modelsUsed": [f"model-{number}" for number in range(10_000)],
     }
-    records = ci.reshape_report(ci.REPORTS["daily"], fetched("18.0.11", {"daily": {"daily": [row]}}), Privacy())
+    records, _ = ci.reshape_report(ci.REPORTS["daily"], fetched("18.0.11", {"daily": {"daily": [row]}}), Privacy())
     assert len(records[0].models) == 10_000
     row["modelsUsed"] = [f"model-{number}" for number in range(70_000)]
     with pytest.raises(ImporterError, match="the number of models is 70000, not at most 65535"):

@@ -1,4 +1,4 @@
-"""Where one machine is not enough: from the embedded database to a server, and the schema of a cluster."""
+"""Where one machine or one version is not enough: a schema that grows, a push to a server, a cluster."""
 
 from __future__ import annotations
 
@@ -50,12 +50,13 @@ def push(machine: Machine, server: Server, *arguments: str, code: int = 0) -> st
 def test_push_brings_everything_and_can_be_repeated(grown: Machine, server: Server) -> None:
     local = contents(grown)
     said = push(grown, server)
-    assert re.search(r"ada on \S+: new \d+, changed 0, unchanged 0, kept 0", said)
+    assert re.search(r"ada on \S+ +[1-9][\d,]* +0 +0 +0$", said, re.MULTILINE), said
     on_server = Machine(grown.home, settings=grown.settings, server=server)
     assert contents(on_server) == local
 
     before = server.get("/statements")
-    assert re.search(r"bob on \S+: new 0, changed 0, unchanged \d+, kept 0", push(grown, server))
+    said = push(grown, server)
+    assert re.search(r"bob on \S+ +0 +0 +[1-9][\d,]* +0$", said, re.MULTILINE), said
     after = server.get("/statements")
     assert {kind: after[kind] - before.get(kind, 0) for kind in ("INSERT", "DELETE")} == {"INSERT": 0, "DELETE": 0}
 
@@ -88,7 +89,7 @@ def test_push_never_shrinks_what_the_server_has(grown: Machine, server: Server) 
     session.write_text(text + text.replace('"requestId":"', '"requestId":"more_').replace('"id":"msg', '"id":"more'))
     on_server.imported("--quiet")  # the server has more of bob's day than the laptop
     before = on_server.sums("user_name = 'bob'")
-    assert re.search(r"bob on \S+: .* kept [1-9]", push(grown, server, "--allow-shrink"))
+    push(grown, server)
     after = on_server.sums("user_name = 'bob'")
     assert after["daily"]["claude"][0] == before["daily"]["claude"][0]
 
@@ -111,6 +112,109 @@ def test_push_into_rows_cut_by_another_zone_is_refused(machine: Machine, server:
     assert contents(on_server) == before
 
 
+# ---- the schema grows by itself -----------------------------------------------------------------------
+
+# What an older version has not made, what a newer one has, and a view that says something else.
+AGED = (
+    "ALTER TABLE ccusage_usage_daily DROP COLUMN models_count",
+    "ALTER TABLE ccusage_usage_blocks DROP COLUMN `projection`, DROP COLUMN burn_rate",
+    "ALTER TABLE ccusage_import_history DROP COLUMN rows_kept",
+    "ALTER TABLE ccusage_usage_sessions ADD COLUMN mood String DEFAULT 'good' AFTER session_id",
+    "DROP TABLE ccusage_models_used",
+    "DROP VIEW ccusage_v_monthly_trends",
+    "CREATE OR REPLACE VIEW ccusage_v_daily_summary AS SELECT date FROM ccusage_usage_daily",
+    "CREATE TABLE ccusage_of_tomorrow (day Date) ENGINE = MergeTree ORDER BY day",
+)
+DEFINITIONS = (
+    "SELECT table, name, type, comment, compression_codec FROM system.columns WHERE database = currentDatabase()"
+    " AND table != 'ccusage_of_tomorrow' AND name != 'mood' ORDER BY table, position"
+)
+SESSIONS_AND_MODELS = (
+    "SELECT (SELECT sum(total_tokens) FROM ccusage_usage_sessions FINAL),"
+    " (SELECT count() FROM ccusage_models_used FINAL WHERE record_type = 'session')"
+)
+VIEWS = "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' ORDER BY name"
+
+
+def test_what_the_schema_file_has_and_a_database_lacks_is_added_at_the_next_import(
+    machine: Machine, server: Server
+) -> None:
+    machine.server = server
+    machine.imported("--quiet")
+    made = machine.queries([DEFINITIONS, VIEWS])
+    usage = machine.query(SESSIONS_AND_MODELS)
+    before = server.get("/statements")
+    machine.imported("--quiet")
+    after = server.get("/statements")
+    assert {kind for kind in after if after[kind] != before[kind]} <= {"SELECT", "INSERT", "DELETE", "WITH"}
+
+    for statement in AGED:
+        server.post(f"/?database={server.database}", statement)
+    result = machine.run("--check", "--format", "json")
+    assert "older than this version" in result.stdout
+    machine.imported("--quiet")
+    assert machine.queries([DEFINITIONS, VIEWS]) == made
+    assert machine.query("SELECT count() > 1, countIf(mood = 'good') = count() FROM ccusage_usage_sessions") == [(1, 1)]
+
+    # what is written from now on is whole, models too
+    server.post(f"/?database={server.database}", "TRUNCATE TABLE ccusage_usage_sessions")
+    machine.imported("--quiet")
+    assert machine.query(SESSIONS_AND_MODELS) == usage
+    assert machine.query("SELECT count() FROM ccusage_of_tomorrow") == [(0,)]
+
+
+def test_without_the_right_to_alter_one_error_lists_the_statements(machine: Machine, server: Server) -> None:
+    machine.server = server
+    machine.imported("--quiet")
+    made = machine.queries([DEFINITIONS, VIEWS])
+    for statement in AGED:
+        server.post(f"/?database={server.database}", statement)
+    server.fail(
+        {"kind": "exception", "code": 497, "text": "u: x (ACCESS_DENIED)", "match": "^(ALTER|CREATE|--)", "times": 99}
+    )
+    result = machine.run("--quiet")
+    assert result.returncode == 1
+    error, fix = result.stderr.splitlines()
+    assert "lacks what this version stores, and default may not add it" in error
+    server.recover()
+    listed = fix.partition(f"run in the database {server.database}: ")[2].partition(". The fetched reports are kept")[0]
+    commands = re.split("; (?=ALTER|CREATE)", listed)
+    assert len(commands) == 6
+    for command in commands:
+        server.post(f"/?database={server.database}", command)
+    assert machine.queries([DEFINITIONS, VIEWS]) == made
+    machine.imported("--quiet")
+    assert not list(machine.home.rglob("pending/*"))
+
+
+def test_statistics_of_a_database_that_an_older_version_made(machine: Machine, server: Server) -> None:
+    machine.server = server
+    machine.imported("--quiet")
+    server.post(f"/?database={server.database}", "DROP VIEW ccusage_v_monthly_trends")
+    server.post(f"/?database={server.database}", "ALTER TABLE ccusage_import_history DROP COLUMN computer")
+    assert "Top models" in machine.imported("--stats", "--all")
+
+
+def test_a_cluster_grows_on_all_of_its_shards(server: Server) -> None:
+    declared = ci.declared_schema("our-cluster")
+    complete = {item.name: set(item.columns) for item in declared}
+    views = {item.name for item in declared if item.select}
+    assert ci.growth(declared, complete, views, "our-cluster") == []
+    for name in ("ccusage_usage_daily", "ccusage_usage_daily_local"):
+        complete[name] = complete[name] - {"date", "models_count"}
+    statements = ci.growth(declared, complete, views - {"ccusage_v_daily_summary"}, "our-cluster")
+    *alters, view = statements
+    assert [statement.partition(" ADD ")[0] for statement in alters] == [
+        "ALTER TABLE ccusage_usage_daily_local ON CLUSTER `our-cluster`",
+        "ALTER TABLE ccusage_usage_daily ON CLUSTER `our-cluster`",
+    ]
+    assert "ADD COLUMN IF NOT EXISTS `date` Date" in alters[0]
+    assert re.search(r"`models_count` UInt16 +COMMENT 'distinct models' AFTER `total_cost`$", alters[0])
+    assert "CREATE OR REPLACE VIEW ccusage_v_daily_summary ON CLUSTER `our-cluster`" in view
+    for statement in statements:
+        assert server.post("/", f"EXPLAIN AST {statement}"), statement
+
+
 # ---- a cluster ----------------------------------------------------------------------------------------
 
 
@@ -131,10 +235,10 @@ def test_the_schema_of_a_cluster_parses_and_is_complete(server: Server) -> None:
             rf"CREATE TABLE IF NOT EXISTS {table} ON CLUSTER `our-cluster` AS {table}_local ENGINE = Distributed", text
         )
     assert (
-        text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ") == 8
+        text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ") == 11
     )
     assert "= ReplacingMergeTree" not in text
-    assert text.count("CREATE VIEW IF NOT EXISTS") == 5
+    assert text.count("CREATE VIEW IF NOT EXISTS") == ci.sql_file("ccusage_clickhouse_schema.sql").count("CREATE VIEW")
 
 
 def test_the_schema_of_a_cluster_differs_in_nothing_but_the_cluster(server: Server) -> None:
@@ -166,7 +270,7 @@ def test_deletes_run_on_the_shards(monkeypatch: pytest.MonkeyPatch, server: Serv
     store = ci.open_store(config)
     said: list[str] = []
     monkeypatch.setattr(store, "command", lambda sql, *_: said.append(sql))
-    row = ci.Stored("daily", "claude", "2026-11-20", 1, ci.Usage(), 0)
+    row = ci.Stored("daily", "claude", "2026-11-20", 1, ci.Usage())
     store.write_plans([ci.Plan("daily", removed=[row])])
     store.close()
     assert [sql.split(" WHERE")[0] for sql in said] == [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+import dataclasses
+from datetime import date, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import ccusage_importer as ci
-from ccusage_importer import ChildKey, Children, Key, Plan, Record, Stored, Usage
+from ccusage_importer import Children, Key, Plan, Record, Stored, Usage
 
 
 def day(number: int, total: int = 10, cost: float = 1.0, model: str = "m", model_cost: float | None = None) -> Record:
@@ -33,10 +36,6 @@ def outcome(plan: Plan) -> dict[str, list[str]]:
     }
 
 
-def no_children(keys: object) -> dict[ChildKey, Children]:
-    return {}
-
-
 def test_new_changed_unchanged_kept() -> None:
     plan = ci.plan_report("daily", [day(1), day(2, 20), day(3), day(4, 5)], index(day(2), day(3), day(4)))
     assert outcome(plan) == {
@@ -46,17 +45,67 @@ def test_new_changed_unchanged_kept() -> None:
         "kept": ["2026-11-04"],
         "removed": [],
     }
-    allowed = ci.plan_report("daily", [day(4, 5)], index(day(4)), allow_shrink=True)
+    allowed = ci.plan_report("daily", [day(4, 5)], index(day(4)), ci.Rules(allow_shrink=True))
     assert outcome(allowed)["changed"] == ["2026-11-04"]
 
 
+def priced(*fetched: Record, stored: Record) -> tuple[list[Record], Plan]:
+    """What becomes of fetched rows of a report, of which one is stored."""
+    rows = index(stored)
+    children = {ci.child_key(stored): Children(stored.models, stored.breakdowns)}
+    tables = {name: rows if name == stored.report else {} for name in ci.REPORTS}
+    told = {stored.report: list(fetched)}
+    records, repriced = ci.keep_prices(told, ci.lacking_a_price(told, tables), children)
+    return records[stored.report], ci.plan_report(stored.report, records[stored.report], rows, ci.Rules(repriced))
+
+
+def test_a_plan_forgets_a_row_and_tells_what_it_leaves() -> None:
+    stored = index(day(2), day(3), day(4), day(5))
+    plan = ci.plan_report("daily", [day(1), day(2, 20), day(3), day(4, 5)], stored)
+    plan.removed.append(ci.stored_from(day(5)))
+    left = {key[1]: row.usage.total for key, row in plan.after(stored).items()}
+    assert left == {"2026-11-01": 10, "2026-11-02": 20, "2026-11-03": 10, "2026-11-04": 10}
+    before = outcome(plan)
+    for number in range(1, 5):
+        plan.drop(day(number).key)
+        assert sum(map(len, outcome(plan).values())) == 5 - number
+        for name, keys in outcome(plan).items():
+            assert keys == [key for key in before[name] if key > str(day(number).columns["date"])]
+    assert not plan.is_empty
+    assert Plan("daily", unchanged=[day(3)], kept=[(day(4, 5), ci.stored_from(day(4)))]).is_empty
+
+
 def test_a_price_that_went_missing_is_not_a_change() -> None:
-    lost = frozenset({("claude", "m")})
-    free = day(1, cost=0.0)
-    assert outcome(ci.plan_report("daily", [free], index(day(1)), lost))["kept"] == ["2026-11-01"]
-    # without a lost price a lower cost is a new price; with more tokens it is new usage
-    assert outcome(ci.plan_report("daily", [free], index(day(1))))["changed"] == ["2026-11-01"]
-    assert outcome(ci.plan_report("daily", [day(1, 11, 0.0)], index(day(1)), lost))["changed"] == ["2026-11-01"]
+    _, plan = priced(day(1, cost=0.0), stored=day(1))
+    assert outcome(plan)["kept"] == ["2026-11-01"]
+    # only what came since is counted without a price
+    [grown], plan = priced(day(1, 11, 0.0), stored=day(1))
+    assert outcome(plan)["changed"] == ["2026-11-01"]
+    assert grown.usage == grown.breakdowns["m"] == Usage(11, 0, 0, 0, 11, 1.0)
+    # a lower cost that is one is a new price, and fewer tokens are a matter of their own
+    assert outcome(priced(day(1, cost=0.5), stored=day(1))[1])["changed"] == ["2026-11-01"]
+    assert outcome(priced(day(1, 9, 0.0), stored=day(1))[1])["kept"] == ["2026-11-01"]
+
+
+def test_beside_a_price_that_went_missing_the_other_models_follow_theirs() -> None:
+    models = {"dear": Usage(5, 0, 0, 0, 5, 4.0), "lost": Usage(5, 0, 0, 0, 5, 100.0)}
+    stored = dataclasses.replace(day(1, 10, 104.0), models=("dear", "lost"), breakdowns=models)
+    now = {"dear": Usage(6, 0, 0, 0, 6, 3.0), "lost": Usage(7, 0, 0, 0, 7, 0.0), "new": Usage(1, 0, 0, 0, 1, 0.0)}
+    fetched = dataclasses.replace(day(1, 14, 3.0), models=("dear", "lost", "new"), breakdowns=now)
+    [record], plan = priced(fetched, stored=stored)
+    assert outcome(plan)["changed"] == ["2026-11-01"]
+    assert record.usage == Usage(14, 0, 0, 0, 14, 103.0)
+    assert record.breakdowns == {**now, "lost": Usage(7, 0, 0, 0, 7, 100.0)}
+
+
+def test_a_block_of_a_model_that_lost_its_price_keeps_its_cost() -> None:
+    stored = dataclasses.replace(block(0, 10), models=("m",), usage=Usage(10, 0, 0, 0, 10, 5.0))
+    fetched = dataclasses.replace(stored, usage=Usage(12, 0, 0, 0, 12, 2.0))
+    tables = {name: index(stored) if name == "blocks" else {} for name in ci.REPORTS}
+    for days, cost in (([day(1, model_cost=0.0)], 5.0), ([day(1)], 2.0)):
+        told = {"blocks": [fetched], "daily": days}
+        records, _ = ci.keep_prices(told, ci.lacking_a_price(told, tables), {})
+        assert records["blocks"][0].usage == Usage(12, 0, 0, 0, 12, cost)
 
 
 def test_unpriced_models_have_tokens_and_no_cost_anywhere() -> None:
@@ -78,8 +127,8 @@ def plan_month(fetched: Record | None, old: Record | None, *days: Record | Store
         [fetched] if fetched else [],
         index(old) if old else {},
         {row.key: row for row in days},
-        lambda keys: {key: Children(("m",), {"m": Usage(10, 0, 0, 0, 10, 1.0)}) for key in keys},
-        allow_shrink=allow_shrink,
+        {ci.child_key(row): Children(("m",), {"m": Usage(10, 0, 0, 0, 10, 1.0)}) for row in days},
+        rules=ci.Rules(allow_shrink=allow_shrink),
     )
 
 
@@ -131,8 +180,7 @@ def test_months_equal_days_whatever_happens(data: st.DataObject) -> None:
         said = month(total, float(total)) if fetched else None
         history = dict(kept_days)
 
-        def children(keys: object, history: dict[Key, Record] = history) -> dict[ChildKey, Children]:
-            return {ci.child_key(row): Children(row.models, row.breakdowns) for row in history.values()}
+        children = {ci.child_key(row): Children(row.models, row.breakdowns) for row in history.values()}
 
         months = ci.plan_months(
             [said] if said else [], index(kept_month) if kept_month else {}, plan.after(days), children
@@ -186,12 +234,21 @@ def test_gaps_give_way_to_blocks() -> None:
     # and the other way round: logs came back, the stored gap was none
     back = ci.plan_blocks([block(0, 5), block(10, 7)], index(block(0, 5), block(5, 0, gap_until=20.5)))
     assert outcome(back)["removed"] == ["gap-5"]
+    # a block came back in the middle: the gap ends there now, so it is changed and not removed
+    told = [block(0, 5), block(5, 0, gap_until=12), block(12, 7)]
+    middle = ci.plan_blocks(told, index(block(0, 5), block(5, 0, gap_until=20.5)))
+    assert (outcome(middle)["changed"], outcome(middle)["removed"]) == (["gap-5"], [])
 
 
 def test_a_gap_ends_where_the_next_block_starts() -> None:
     gap = block(5, 0, gap_until=20.4)  # the first message after it came at 20:24, its block starts at 20:00
     plan = ci.plan_blocks([block(0, 5), gap, block(20, 9)], index(block(0, 5), gap, block(20, 9)))
     assert plan.is_empty
+    assert outcome(plan)["unchanged"] == ["0", "20", "gap-5"]
+    # any time of the hour is cut to the hour, of a gap alone
+    late = block(5, 0, gap_until=20 + 59 / 60 + 59 / 3600)
+    assert ci.block_span(late) == (ci.block_span(gap)[0], ci.block_span(block(20, 9))[0])
+    assert ci.block_span(block(5.4, 1))[1] == START + timedelta(hours=10.4)
 
 
 @given(
@@ -234,16 +291,11 @@ def project_day(number: int, total: int) -> Record:
 
 
 def plan_sessions(fetched: list[Record], old: list[Record], old_days: list[Record], new_days: list[Record]) -> Plan:
-    everything = {ci.child_key(record): record for record in (*old, *old_days)}
+    children = {ci.child_key(row): Children(row.models, row.breakdowns) for row in (*old, *old_days)}
     plan = ci.plan_report("session", fetched, index(*old))
-    ci.plan_project_sessions(
-        plan,
-        ci.plan_report("projects", new_days, index(*old_days)),
-        index(*old),
-        frozenset(r.columns["project_path"] for r in old if r.record_key != r.columns["project_path"]),
-        lambda source, project: (index(*old_days), index(*old)),
-        lambda keys: {key: Children(everything[key].models, everything[key].breakdowns) for key in keys},
-    )
+    days = ci.plan_report("projects", new_days, index(*old_days))
+    held = {key: (index(*old_days), index(*old)) for key in ci.whole_projects(plan, days, index(*old))}
+    ci.plan_whole_projects(plan, days, index(*old), held, children)
     return plan
 
 
@@ -271,7 +323,9 @@ def test_a_project_row_follows_what_grows_after_a_cleanup() -> None:
         [project_day(2, 20), project_day(3, 5)],
     )
     [(row, _)] = plan.changed
-    assert row.usage.total == 35
+    assert (row.report, row.source, row.usage.total) == ("session", "claude", 35)
+    assert row.columns == {"session_id": "p", "project_path": "p", "first_activity": None, "last_activity": START}
+    assert (row.models, row.breakdowns["m"].total) == (("m",), 35)
     assert plan.kept == []
 
 
@@ -307,3 +361,53 @@ def test_reports_that_agree_and_reports_that_do_not() -> None:
     assert ci.disagreements(records) == []
     records["monthly"] = [month(21, 2.0)]
     assert ci.disagreements(records) == ["2026-11 (claude): months say 21 tokens and $2.000000, days 20 and $2.000000"]
+
+
+# ---- written -----------------------------------------------------------------------------------------
+
+
+def test_a_delete_that_runs_late_reaches_nothing_that_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three imports within a second, then one by a clock that was turned back; all deletes run again at the end."""
+    config = ci.read_config({"CCUSAGE_DB_PATH": str(tmp_path), "CCUSAGE_USER": "u"}, ci.make_parser().parse_args([]))
+    store, _ = ci.open_ready_store(config, make_schema=True)
+    assert store is not None
+    deletes: list[tuple[Any, ...]] = []
+    command = store.command
+
+    def recording(*statement: Any) -> None:
+        deletes.append(statement)
+        command(*statement)
+
+    monkeypatch.setattr(store, "command", recording)
+    now = datetime.now(timezone.utc)
+    try:
+        for total, clock in ((10, now), (20, now), (30, now), (40, now - timedelta(days=1))):
+
+            class Clock(datetime):
+                moment = clock
+
+                @classmethod
+                def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                    return cls.moment
+
+            monkeypatch.setattr(ci, "datetime", Clock)
+            told = {"daily": [day(1, total), day(2, total)]}
+            plans, _ = ci.plan_import(store, told, config, ci.Dialect.AGENTS, now)
+            store.write_plans(plans.values())
+            store.check_written(plans.values())
+        assert len(deletes) == 9
+        for late in deletes:
+            command(*late)
+        left = "SELECT date, total_tokens FROM ccusage_usage_daily ORDER BY date"
+        assert store.query(left) == [(date(2026, 11, 1), 40), (date(2026, 11, 2), 40)]
+        children = "SELECT record_key, total_tokens FROM ccusage_model_breakdowns ORDER BY record_key"
+        assert store.query(children) == [("2026-11-01", 40), ("2026-11-02", 40)]
+        assert store.query("SELECT count() FROM ccusage_models_used") == [(2,)]
+        # what a crash has left of children is not older than any row
+        store.command("TRUNCATE TABLE ccusage_usage_daily")
+        told = {"daily": [day(1, 5, model="other")]}
+        plans, _ = ci.plan_import(store, told, config, ci.Dialect.AGENTS, now)
+        store.write_plans(plans.values(), repair=True)
+        store.check_written(plans.values())
+    finally:
+        store.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,17 @@ QUERIES = ci.parse_queries((ROOT / "queries.sql").read_text(encoding="utf-8"))
 MAY_BE_EMPTY = {
     "projects_on_several_machines",
     "blocks_at_limit",
+    "budgets",
     "unusual_days",
     "unusual_sessions",
     "unpriced_models",
-    "days_against_projects",
     "days_missing",
     "imports_failed",
     "rows_kept",
 }
+# These are asked of a database with conversations in test_questions.py.
+OF_CONVERSATIONS = ("Conversations", "Tools", "Files", "Expectations")
+MAY_BE_EMPTY |= {query.name for query in QUERIES.values() if query.section in OF_CONVERSATIONS}
 TABLES = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", SCHEMA)
 
 
@@ -35,16 +40,31 @@ def open_store(db_path: Path) -> ci.Store:
     return store
 
 
+def edges(tunable: ci.Tunable) -> tuple[str, str]:
+    """The least and the largest value, or the first and the last word, that a tunable accepts."""
+    if tunable.accepts == ci.TIME_ZONE:
+        return "America/St_Johns", "Pacific/Chatham"
+    if tunable.accepts == ci.DAY:
+        return ("1972-01-01", "2099-12-31")
+    values = tunable.accepts.replace("..", "|").split("|")
+    return values[0], values[-1]
+
+
 def test_every_query_runs_on_an_empty_database(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     try:
         for query in QUERIES.values():
             store.ask(query.statement)
+        [totals] = ci.ask_query(store, QUERIES["totals"]).dicts()
+        assert {name: value for name, value in totals.items() if value} == {}, "no days and no import, not 1970"
         for view in re.findall(r"CREATE VIEW IF NOT EXISTS (\w+)", SCHEMA):
             assert store.query(f"SELECT * FROM {view}") == []
-        sections = ci.render_statistics(ci.fetch_statistics(store), 0)
-        assert sections == [ci.Section("Usage", ("", ""), [("nothing stored", "no usage has been imported yet")])]
-        store.apply_schema()  # a second time changes nothing
+        everything = ci.Selection(datetime.now(timezone.utc).date())
+        answers = ci.fetch_statistics(store, everything, ci.PLACES)
+        assert ci.draw_screen(answers, everything, ci.Audience(0), everything=True) == [
+            ci.list_table("Usage", [("nothing stored", "no usage has been imported yet")])
+        ]
+        assert store.read_schema() == []
     finally:
         store.close()
 
@@ -55,7 +75,14 @@ def test_every_query_and_view_answers_on_a_filled_database(machine: Machine) -> 
     try:
         for query in QUERIES.values():
             assert store.ask(query.statement)[1] or query.name in MAY_BE_EMPTY, query.name
-        for view in re.findall(r"CREATE VIEW IF NOT EXISTS (\w+)", SCHEMA):
+            for values in zip(*(edges(tunable) for tunable in query.tunables.values()), strict=True):
+                bound = dict(zip(query.tunables, values, strict=True))
+                for row in ci.ask_query(store, query, None, bound).rows:
+                    assert not any(isinstance(value, float) and not math.isfinite(value) for value in row), (
+                        query.name,
+                        bound,
+                    )
+        for view in re.findall(r"CREATE VIEW IF NOT EXISTS (ccusage_v_\w+)", SCHEMA):
             assert store.query(f"SELECT * FROM {view}"), view
     finally:
         store.close()
@@ -79,9 +106,13 @@ def test_tables_are_those_of_the_reports_with_their_keys_and_comments(tmp_path: 
             "ccusage_model_breakdowns": "record_type, source, machine_name, user_name, record_key, model_name",
             "ccusage_models_used": "record_type, source, machine_name, user_name, record_key, model_name",
             "ccusage_import_history": "import_timestamp, machine_name, user_name, import_id",
+            "ccusage_messages": "message_id, source, machine_name, user_name",
+            "ccusage_tool_calls": "tool_use_id, source, machine_name, user_name",
+            "ccusage_log_files": "machine_name, user_name, source, file_id",
         }
         without = store.query(
-            "SELECT table, name FROM system.columns WHERE database = 'ccusage' AND table NOT LIKE 'ccusage_v_%' AND comment = ''"
+            "SELECT table, name FROM system.columns WHERE database = 'ccusage' AND table IN {tables:Array(String)} AND comment = ''",
+            {"tables": TABLES},
         )
         assert without == []
     finally:
@@ -105,34 +136,95 @@ def test_every_query_runs_on_the_oldest_engine(machine: Machine, tmp_path: Path,
 
 def test_no_query_counts_twice() -> None:
     for query in QUERIES.values():
-        reads = re.findall(r"(?:FROM|JOIN) (ccusage_\w+)( FINAL)?", query.statement)
-        assert reads, query.name
+        reads = [
+            (table, final)
+            for table, final in re.findall(
+                r"(?:FROM|JOIN) (ccusage_\w+|system\.\w+)(?: AS \w+)?( FINAL)?", query.statement
+            )
+            if table in TABLES
+        ]
+        assert reads or re.search(r"FROM (ccusage_(v|dim|fct|agg)_|system\.)", query.statement), query.name
         assert all(final for _, final in reads), query.name
         tables = [table for table, _ in reads]
         for table in ("ccusage_model_breakdowns", "ccusage_models_used"):
             if table in tables and query.name != "table_rows":
-                assert query.statement.count("record_type = '") == tables.count(table), query.name
+                assert len(re.findall(r"record_type !?= '", query.statement)) == tables.count(table), query.name
         if "ccusage_usage_blocks" in tables and query.name != "table_rows":
             assert query.statement.count("is_gap = 0") == tables.count("ccusage_usage_blocks"), query.name
 
 
 def test_a_section_line_belongs_to_no_query() -> None:
     queries = ci.parse_queries(
-        "-- section: A\n\n-- name: a\n-- one?\nSELECT 1;\n\n-- section: B\n\n-- name: b\n-- two?\nSELECT 2;\n"
+        '-- section: A\n\n-- name: a\n-- one?\n-- shown: table "A" | x #\nSELECT 1 AS x;\n\n'
+        '-- section: B\n\n-- name: b\n-- two?\n-- shown: table "B" | x #\nSELECT 2 AS x;\n'
     )
-    assert [(query.question, query.statement) for query in queries.values()] == [
-        ("one?", "SELECT 1"),
-        ("two?", "SELECT 2"),
+    assert [(query.section, query.question, query.statement) for query in queries.values()] == [
+        ("A", "one?", "SELECT 1 AS x"),
+        ("B", "two?", "SELECT 2 AS x"),
     ]
+
+
+def test_a_declaration_says_kind_title_places_columns_and_words() -> None:
+    query = ci.parse_queries(
+        "-- name: a\n-- how\n--     many?\n"
+        '-- shown: figures "A, b" of its own period in glance 30, stats | first $,\n--     second? +%\n'
+        "-- glance: a | {first}[ or {second}]\n-- tunables: n 1..3\nWITH 2 AS n SELECT n AS first, n AS second;\n"
+    )["a"]
+    assert query.question == "how many?"
+    columns = (ci.Column("first", "$"), ci.Column("second", "+%", True))
+    words = ("a", "{first}[ or {second}]")
+    assert query.shown == ci.Shown("figures", "A, b", columns, True, {"glance": 30, "stats": 0}, words)
+    assert query.tunables.keys() == {"n"}
+
+
+def test_every_declaration_names_the_columns_of_its_answer(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    try:
+        for query in QUERIES.values():
+            described = store.query(f"DESCRIBE ({query.statement})")
+            assert [column.name for column in query.shown.columns] == [row[0] for row in described], query.name
+    finally:
+        store.close()
+
+
+SHOWN = '-- shown: table "A" | n #\n'
 
 
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("-- name: a\nSELECT 1;\n-- name: a\nSELECT 2;\n", "queries.sql:3: the name 'a'"),
-        ("-- name:\nSELECT 1;\n", "queries.sql:1: the name ''"),
-        ("\n-- name: a\nSELECT 1;\nSELECT 2;\n", "queries.sql:2: a has 2 statements"),
-        ("-- name: a\n-- why?\n", "queries.sql:1: a has 0 statements"),
+        (f"-- name: a\n{SHOWN}SELECT 1 AS n;\n-- name: a\nSELECT 2;\n", "queries.sql:4: a: not a new name"),
+        ("-- name:\nSELECT 1;\n", "queries.sql:1: : not a new name"),
+        ("\n-- name: a\nSELECT 1;\nSELECT 2;\n", "queries.sql:2: a: 2 statements"),
+        ("-- name: a\n-- why?\n", "queries.sql:1: a: 0 statements"),
+        ("-- name: a\nSELECT 1 AS n;\n", "queries.sql:1: a: write `-- shown: KIND"),
+        ('-- name: a\n-- shown: pie "A" | n #\nSELECT 1 AS n;\n', "queries.sql:1: a: 'pie' is not a kind"),
+        ('-- name: a\n-- shown: table "A" in hall | n #\nSELECT 1 AS n;\n', "a: 'hall' is not a place"),
+        ('-- name: a\n-- shown: table "A" | n €\nSELECT 1 AS n;\n', "a: '€' is not a unit"),
+        ('-- name: a\n-- shown: table "A" | m #\nSELECT 1 AS n;\n', "a: 'm' is not a column of the statement"),
+        ('-- name: a\n-- shown: table "A" | a b c\nSELECT 1 AS n;\n', "a: 'a b c' is not a column with its unit"),
+        ('-- name: a\n-- shown: bars "A" in glance | n #\nSELECT 1 AS n;\n', "a: `glance` needs its position"),
+        (
+            '-- name: a\n-- shown: table "A" in glance 3 | n #\nSELECT 1 AS n;\n',
+            "a: in glance there is `-- glance: LABEL`",
+        ),
+        (f"-- name: a\n{SHOWN}-- glance: n | {{m}}\nSELECT 1 AS n;\n", "a: 'm' is not a column"),
+        (
+            f"-- name: a\n{SHOWN}WITH 1 AS n SELECT n;\n",
+            "queries.sql:1: a: `-- tunables:` does not say what n accepts: LOW..HIGH",
+        ),
+        (
+            f"\n-- name: a\n{SHOWN}-- tunables: n x|y\nWITH 1 AS n SELECT n;\n",
+            "queries.sql:2: a: `-- tunables:` does not say what n",
+        ),
+        (
+            f"-- name: a\n{SHOWN}-- tunables: n 2..3\nWITH 1 AS n SELECT n;\n",
+            "queries.sql:1: a: n: '1' is not a whole number from 2 to 3",
+        ),
+        (
+            f"-- name: a\n{SHOWN}-- tunables: n 1..3, m\nWITH 1 AS n SELECT n;\n",
+            "queries.sql:1: a: `-- tunables:` names m, which is no",
+        ),
     ],
 )
 def test_a_bad_query_file_is_refused_with_its_line(sql: str, said: str) -> None:

@@ -23,7 +23,9 @@ from pathlib import Path
 
 import pytest
 import sample_logs
-from conftest import ROOT, USAGE_TABLES, Machine, Server, missing_here
+from conftest import ROOT, USAGE_TABLES, UV, Machine, Server, missing_here
+
+import ccusage_importer as ci
 
 SETUP = ROOT / "setup_cronjob.sh"
 VERIFY = ROOT / "verify_setup.sh"
@@ -32,6 +34,9 @@ TABLES = [
     "ccusage_model_breakdowns",
     "ccusage_models_used",
     "ccusage_import_history",
+    "ccusage_messages",
+    "ccusage_tool_calls",
+    "ccusage_log_files",
 ]
 VIEWS = [
     "ccusage_v_daily_summary",
@@ -104,7 +109,7 @@ def bare_path(folder: Path, *more: str) -> str:
     )
     for name in [*system.split(), *more]:
         if not (folder / name).exists():
-            (folder / name).symlink_to(str(shutil.which(name)))
+            (folder / name).symlink_to(UV if name == "uv" and Path(UV).is_absolute() else str(shutil.which(name)))
     return str(folder)
 
 
@@ -248,12 +253,11 @@ def test_a_line_after_the_marker_that_is_not_ours_stays(crontab: Crontab, tmp_pa
 @uses_crontab
 def test_another_folder_for_settings_leaves_no_secret_behind(crontab: Crontab, tmp_path: Path) -> None:
     environment = home_environment(tmp_path, CH_PASSWORD=SECRET)
-    done(SETUP, env=environment | {"XDG_CONFIG_HOME": str(tmp_path / "it's 100% a\\b")})
-    assert (tmp_path / "it's 100% a\\b" / "ccusage-importer" / "cron.env").exists()
-    assert b"%" not in crontab.own_lines()[1]
+    done(SETUP, env=environment | {"XDG_CONFIG_HOME": str(tmp_path / 'my $HOME "q"')})
+    assert (tmp_path / 'my $HOME "q"' / "ccusage-importer" / "cron.env").exists()
     assert "installed: " in done(SETUP, "--status", env=environment)
     done(SETUP, env=environment)
-    assert not (tmp_path / "it's 100% a\\b" / "ccusage-importer").exists()
+    assert not (tmp_path / 'my $HOME "q"' / "ccusage-importer").exists()
     done(SETUP, "--remove", env=environment | {"XDG_CONFIG_HOME": str(tmp_path / "third")})
     assert not (tmp_path / ".config" / "ccusage-importer").exists()
     assert crontab.read() is None
@@ -262,13 +266,14 @@ def test_another_folder_for_settings_leaves_no_secret_behind(crontab: Crontab, t
 @uses_crontab
 def test_settings_survive_and_stay_private(crontab: Crontab, tmp_path: Path) -> None:
     home = tmp_path / "my 100% 'home'"
+    config = tmp_path / "con fig" / "ccusage-importer"
     environment = home_environment(home, **ODD_VALUES, CCUSAGE_DB_PATH=str(tmp_path / "d b"))
+    environment["XDG_CONFIG_HOME"] = str(config.parent)
     environment["PATH"] = recording_path(tmp_path / "bin")
     output = done(SETUP, env=environment) + done(SETUP, "--status", env=environment)
     arguments = (tmp_path / "bin" / "arguments").read_text(encoding="utf-8")
     assert "\ncrontab -l\n" in arguments
     assert SECRET not in arguments
-    config = home / ".config" / "ccusage-importer"
     settings, runner = config / "cron.env", config / "cron-job.sh"
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     assert stat.S_IMODE(runner.stat().st_mode) == 0o700
@@ -293,7 +298,7 @@ def test_the_job_fires(crontab: Crontab, tmp_path: Path) -> None:
     home = tmp_path / "a 100% 'home'"
     machine = Machine(home, settings={"MACHINE_NAME": "from cron", "CCUSAGE_USER": "u", "PROJECT_HASH_KEY": SECRET})
     sample_logs.write_logs(home, days=3, sessions_per_day=1, messages=4)
-    environment = machine.environment()
+    environment = machine.environment(XDG_CONFIG_HOME=str(tmp_path / "config"))
     running = subprocess.run(["pgrep", "-x", "cron|crond"], capture_output=True, check=False).returncode == 0
     if not running and (os.getuid() != 0 or shutil.which("cron") is None):
         missing_here("no cron daemon runs here, and only root can start one")
@@ -417,7 +422,19 @@ def test_print_changes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["100%", "a\\b\\045", "it's", '$HOME `id` "x" & ; #', "日本", "50% 'a\\"])
+@pytest.mark.parametrize("name", ["100%", "a\\b", "it's"])
+def test_a_folder_that_a_crontab_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    environment = fake_crontab(tmp_path, 'cp "$1" "$table"') | {"HOME": str(tmp_path / name)}
+    for arguments in ((), ("--print",)):
+        refused(run(SETUP, *arguments, env=environment), 2, name, "set XDG_CONFIG_HOME")
+    assert not (tmp_path / "table").exists()
+    assert not (tmp_path / name).exists()
+    assert "installed: " in done(SETUP, env=environment | {"XDG_CONFIG_HOME": str(tmp_path / "config")})
+    assert "removed: " in done(SETUP, "--remove", env=environment)
+    assert not (tmp_path / "config" / "ccusage-importer").exists()
+
+
+@pytest.mark.parametrize("name", ['$HOME `id` "x" & ; #', "日本", "a  b"])
 def test_the_line_starts_the_job(tmp_path: Path, name: str) -> None:
     """The command of the line, given to sh as cron does, whatever the home is called."""
     home = tmp_path / name
@@ -516,7 +533,21 @@ def test_relative_paths_are_refused(tmp_path: Path, variable: str) -> None:
 def test_without_uv(tmp_path: Path) -> None:
     program(tmp_path / "bin", "crontab", "echo 'no crontab for me' >&2; exit 1")
     environment = home_environment(tmp_path / "home", PATH=bare_path(tmp_path / "bin"))
-    refused(run(SETUP, env=environment), 1, "uv is not on the PATH", "pip install uv")
+    refused(run(SETUP, env=environment), 1, "uv is not installed", "pip install uv")
+
+
+def test_uv_where_no_path_leads(tmp_path: Path) -> None:
+    """As `python3 -m pip install uv` leaves it for a user whose PATH lacks ~/.local/bin."""
+    program(tmp_path / "bin", "crontab", "echo 'no crontab for me' >&2; exit 1")
+    hidden = program(tmp_path / "hidden place", "uv", 'for a; do echo "$a"; done; exit 3')
+    program(tmp_path / "bin", "python3", f"[ \"$1\" = -c ] && echo '{hidden}'")
+    environment = home_environment(tmp_path / "home", PATH=bare_path(tmp_path / "bin"))
+    assert run(SETUP, "--save-settings", env=environment).returncode == 0
+    runner = tmp_path / "home" / ".config" / "ccusage-importer" / "cron-job.sh"
+    started = subprocess.run([str(runner)], env={}, capture_output=True, text=True, check=False)
+    assert (started.returncode, started.stdout.splitlines()[:2]) == (3, ["run", "--quiet"])
+    checked = run(VERIFY, env=environment)
+    assert (checked.returncode, checked.stdout.splitlines()[-1]) == (3, "--check")
 
 
 @pytest.mark.parametrize(
@@ -643,11 +674,12 @@ def test_all_is_well(served: Machine) -> None:
     assert result.stderr == ""
     for name in TABLES:
         [(count,)] = served.query(f"SELECT count() FROM {name} FINAL")
-        assert count > 0
+        assert count > 0 or name == "ccusage_tool_calls"
         assert found[f"table {name}"] == f"ok {count} rows"
     for name in VIEWS:
         [(count,)] = served.query(f"SELECT count() FROM {name}")
         assert found[f"view {name}"] == f"ok {count} rows"
+    assert found["columns"] == f"ok {len(ci.expected_columns())} as in the schema file"
     assert re.fullmatch(r"ok last import .+ UTC, completed, \d+ s ago", found["freshness of m 1, ü"])
     assert re.fullmatch(r"ok http://127.0.0.1:\d+ answered in \d+ ms", found["connection"])
     assert found["ccusage"].startswith("ok 20.0.24 by CCUSAGE_BIN")
@@ -668,6 +700,18 @@ def test_old_and_failed_imports_are_warnings(served: Machine) -> None:
     assert re.fullmatch(r"warn last import .+, completed, 3 days ago", found["freshness of old, u"])
     assert re.match(r"warn last import .+, failed, ", found["freshness of bad?[31m, u"])
     assert found["freshness of m 1, ü"].startswith("ok ")
+
+
+def test_columns_that_are_missing_or_of_another_type(served: Machine) -> None:
+    assert served.server is not None
+    address = f"/?database={served.server.database}"
+    served.server.post(address, "ALTER TABLE ccusage_usage_daily DROP COLUMN raw_data, ADD COLUMN mine String")
+    result = run(VERIFY, env=served.environment())
+    assert lines_of(result)["columns"] == "warn ccusage_usage_daily.raw_data is missing"
+    assert "fix: the next import adds them" in result.stdout
+    served.server.post(address, "ALTER TABLE ccusage_usage_daily MODIFY COLUMN models_count UInt32")
+    found = lines_of(run(VERIFY, env=served.environment()))["columns"]
+    assert found.startswith("FAIL ccusage_usage_daily.models_count is UInt32, not UInt16")
 
 
 def test_missing_tables_and_views(served: Machine) -> None:
@@ -855,7 +899,7 @@ def test_embedded_setups_are_checked_by_the_importer(tmp_path: Path) -> None:
     assert "embedded" in first
     assert arguments == ["run", "--project", str(ROOT), str(ROOT / "ccusage_importer.py"), "--check"]
     assert result.returncode == 3
-    refused(run(VERIFY, env=environment | {"PATH": bare_path(tmp_path / "bare")}), 1, "uv is not on the PATH")
+    refused(run(VERIFY, env=environment | {"PATH": bare_path(tmp_path / "bare")}), 1, "uv is not installed")
     refused(run(VERIFY, "--frobnicate", env=environment), 2, "--frobnicate")
 
 
