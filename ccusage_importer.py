@@ -529,7 +529,10 @@ class Report:
     """One of the five reports: its commands by dialect, its table, and what makes a row's key.
 
     In SQL: `day`, the last day that a row tells of ({zone}: of the days of a time); `record_key`, equal to
-    `Record.key`; `scope`, the part of the table that an import can meet, with the parameters of `scope_of`.
+    `Record.key`; `scope`, the part of the table that an import can meet, with the parameters of `scope_of`;
+    what a plan reads of a row beside its usage: seconds `began` and `ended`, `is_gap`, `project`.
+    `sum_of`: what messages a covered row is the sum of, its own columns by the fields of `MessageSum`; nothing
+    where that needs more than grouping.
     """
 
     name: str
@@ -542,6 +545,11 @@ class Report:
     record_key: str
     scope: str
     cost_column: str = "total_cost"
+    sum_of: Mapping[str, str] = field(default_factory=dict)
+    began: str = "0"
+    ended: str = "0"
+    is_gap: str = "0"
+    project: str = "''"
 
 
 def commands_by_dialect(name: str, old: str, claude: str, agents: str) -> dict[Dialect, tuple[Command, ...]]:
@@ -563,6 +571,7 @@ REPORTS: dict[str, Report] = {
             columns=("date",),
             record_key="toString(date)",
             scope="date >= {first_day:Date}",
+            sum_of={"date": "day"},
         ),
         Report(
             name="monthly",
@@ -594,6 +603,10 @@ REPORTS: dict[str, Report] = {
             record_key="session_id",
             # those of sessions that have messages in the time of the others, too
             scope="(session_id IN {sessions:Array(String)} OR last_activity >= {first_day:Date} - 1)",
+            sum_of={"session_id": "session_id"},
+            began="toUnixTimestamp(ifNull(first_activity, toDateTime(0)))",
+            ended="toUnixTimestamp(last_activity)",
+            project="project_path",
         ),
         Report(
             name="blocks",
@@ -617,6 +630,9 @@ REPORTS: dict[str, Report] = {
             record_key="block_id",
             scope="start_time >= toDateTime({first_block:Int64}, 'UTC')",
             cost_column="cost_usd",
+            began="toUnixTimestamp(start_time)",
+            ended="toUnixTimestamp(end_time)",
+            is_gap="is_gap",
         ),
         Report(
             name="projects",
@@ -631,6 +647,7 @@ REPORTS: dict[str, Report] = {
             columns=("date", "project_id"),
             record_key="concat(toString(date), '/', project_id)",
             scope="date >= {first_day:Date}",
+            sum_of={"date": "day", "project_id": "project_id"},
         ),
     )
 }
@@ -2253,21 +2270,12 @@ def iso_moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def day_columns(sums: Sequence[MessageSum]) -> dict[str, Any]:
-    return {"date": sums[0].day}
-
-
-def project_day_columns(sums: Sequence[MessageSum]) -> dict[str, Any]:
-    return {"date": sums[0].day, "project_id": sums[0].project_id}
-
-
 def session_columns(sums: Sequence[MessageSum]) -> dict[str, Any]:
-    """Of a session in several projects, the one with most of its tokens, as for rows that meet in one key."""
+    """A session's columns beside its id. Of several projects, the one with most of its tokens, as for rows that meet in one key."""
     tokens: defaultdict[str, int] = defaultdict(int)
     for item in sums:
         tokens[item.project_id] += item.usage.total
     return {
-        "session_id": sums[0].session_id,
         "project_path": max(sorted(tokens), key=lambda project: tokens[project]),
         "first_activity": min(item.first for item in sums).replace(microsecond=0),
         "last_activity": max(item.last for item in sums).replace(microsecond=0),
@@ -2311,22 +2319,6 @@ def gap_columns(start: datetime, end: datetime) -> dict[str, Any]:
         "burn_rate": None,
         "projection": None,
     }
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """What a report's covered rows are: messages of one key, and the row's own columns made of them."""
-
-    key: Callable[[MessageSum], str]
-    columns: Callable[[Sequence[MessageSum]], dict[str, Any]]
-    by_day: bool = True  # all its messages are of one day
-
-
-GROUPINGS: Mapping[str, Grouping] = {
-    "daily": Grouping(lambda item: str(item.day), day_columns),
-    "session": Grouping(lambda item: item.session_id, session_columns, by_day=False),
-    "projects": Grouping(lambda item: f"{item.day}/{item.project_id}", project_day_columns),
-}
 
 
 def derived_record(report: str, key: str, columns: Mapping[str, Any], sums: Sequence[MessageSum]) -> Record:
@@ -2518,13 +2510,18 @@ def plan_sums(
     rules: Rules = NO_RULES,
 ) -> Plan:
     """Rows that are sums of messages where those are known; the four words for the others."""
-    grouping = GROUPINGS[report]
+    sum_of = REPORTS[report].sum_of
     made: defaultdict[str, list[MessageSum]] = defaultdict(list)
     for item in messages.sums:
-        if item.day in messages.days or not grouping.by_day:
-            made[grouping.key(item)].append(item)
+        if item.day in messages.days or "date" not in sum_of:
+            made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
-    records = {key: derived_record(report, key, grouping.columns(sums), sums) for key, sums in made.items()}
+    records = {}
+    for key, sums in made.items():
+        columns = {column: getattr(sums[0], field) for column, field in sum_of.items()}
+        if report == "session":
+            columns |= session_columns(sums)
+        records[key] = derived_record(report, key, columns, sums)
     covered = Covered(report, records, gone, not messages.missed)
     plan, rest = plan_covered(covered, fetched, stored, rules)
     plan.add(plan_report(report, rest, stored, rules))
@@ -3268,8 +3265,8 @@ class Store:
                 f"SELECT '{report.name}' AS report, source, {report.record_key} AS record_key, content_hash,"
                 f" {', '.join(USAGE_COLUMNS)}, {report.cost_column} AS cost,"
                 f" toInt64(toUnixTimestamp(created_at)) AS created, toInt64(toUnixTimestamp(updated_at)) AS updated,"
-                f" toString(coverage) AS coverage,"
-                f" {STORED_EXTRAS.get(report.name, NO_EXTRAS)}"
+                f" toString(coverage) AS coverage, toInt64({report.began}) AS began, toInt64({report.ended}) AS ended,"
+                f" toBool({report.is_gap}) AS a_gap, {report.project} AS project"
                 f" FROM {report.table} FINAL WHERE {OWNED} AND {report.scope}"
                 for report in REPORTS.values()
                 if number == 0 or report.name == "session"
@@ -3285,8 +3282,8 @@ class Store:
                     created,
                     updated,
                     coverage,
-                    starts,
-                    ends,
+                    began,
+                    ended,
                     is_gap,
                     project,
                 ) = row
@@ -3298,9 +3295,9 @@ class Store:
                     Usage.of(tokens, cost),
                     EPOCH + timedelta(seconds=created),
                     EPOCH + timedelta(seconds=updated),
-                    EPOCH + timedelta(seconds=starts),
-                    EPOCH + timedelta(seconds=ends),
-                    bool(is_gap),
+                    EPOCH + timedelta(seconds=began),
+                    EPOCH + timedelta(seconds=ended),
+                    is_gap,
                     project,
                     Coverage(coverage),
                 )
@@ -3535,13 +3532,6 @@ OWNED = "machine_name = {machine:String} AND user_name = {user:String}"
 SEEN = "updated_at <= toDateTime({seen:Int64}, 'UTC')"
 KEYS = "{keys:Array(Tuple(String, String))}"
 CHILD_KEYS = "(record_type, source, record_key) IN {keys:Array(Tuple(String, String, String))}"
-NO_EXTRAS = "toInt64(0) AS starts, toInt64(0) AS ends, toUInt8(0) AS is_a_gap, '' AS project"
-STORED_EXTRAS = {
-    "blocks": "toInt64(toUnixTimestamp(start_time)) AS starts, toInt64(toUnixTimestamp(end_time)) AS ends,"
-    " is_gap AS is_a_gap, '' AS project",
-    "session": "toInt64(toUnixTimestamp(ifNull(first_activity, toDateTime(0)))) AS starts, toInt64(toUnixTimestamp(last_activity)) AS ends,"
-    " toUInt8(0) AS is_a_gap, project_path AS project",
-}
 
 
 def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
@@ -7117,7 +7107,6 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
     """Everything in the embedded database goes to the server that CH_HOST names."""
     if config.embedded:
         raise ImporterError("--push-local: CH_HOST is not set", "set CH_HOST to the server to push to", EXIT_USAGE)
-    config = dataclasses.replace(config, allow_shrink=False)
     here = dataclasses.replace(config, host=None)
     if not has_embedded_data(here):
         raise ImporterError(f"nothing is stored in {here.target}", "set CCUSAGE_DB_PATH to the folder to push from")
