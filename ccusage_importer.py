@@ -2889,7 +2889,7 @@ PASSING_ERRORS = frozenset({NO_ANSWER, 159, 202, 209, 210, 225, 241, 242, 252, 2
 ACCESS_DENIED = 497
 
 
-def sql_file(name: str) -> str:
+def own_file(name: str) -> str:
     """The text of a file that belongs to this one: beside it, or where a wheel puts it."""
     here = Path(__file__).resolve().parent
     for path in (here / name, here / "ccusage_importer_sql" / name):
@@ -2959,7 +2959,7 @@ class Declared:
 
 def declared_schema(cluster: str | None = None) -> list[Declared]:
     """What the schema file has, in its order; for a cluster, both parts of each table."""
-    statements: Iterable[str] = split_statements(sql_file(SCHEMA_FILE))
+    statements: Iterable[str] = split_statements(own_file(SCHEMA_FILE))
     declared: list[Declared] = []
     for statement in cluster_statements(statements, cluster) if cluster else statements:
         view = re.search(r"CREATE VIEW IF NOT EXISTS (\w+).*? AS\s(.*)", statement, re.DOTALL)
@@ -3873,7 +3873,7 @@ def read_batch(store: Store, engine: Store, parameters: Mapping[str, Any], is_la
 
     `engine` is the store itself, or where that is a server, an engine in this process.
     """
-    statements = parse_conversations(sql_file(CONVERSATIONS_FILE))
+    statements = parse_conversations(own_file(CONVERSATIONS_FILE))
 
     def bound(sql: str) -> dict[str, Any]:
         return {name: parameters[name] for name in re.findall(r"\{(\w+):", sql)}
@@ -3943,7 +3943,7 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
     beside = sorted({day + step for day in rows.days for step in DAYS_BESIDE})
     parameters = {"days": beside, "sessions": sorted(rows.sessions), "since": int(rows.since.timestamp())}
     found = []
-    for row in store.query(parse_conversations(sql_file(CONVERSATIONS_FILE))["message_sums"], parameters):
+    for row in store.query(parse_conversations(own_file(CONVERSATIONS_FILE))["message_sums"], parameters):
         session, project, day, model, hour, on_the_hour, first, last, entries, *tokens, hour_cache = row
         found.append(
             MessageSum(
@@ -4808,7 +4808,7 @@ def parse_queries(sql: str) -> dict[str, Query]:
 @functools.cache
 def named_queries() -> Mapping[str, Query]:
     """The queries of queries.sql by name, in its order."""
-    return parse_queries(sql_file("queries.sql"))
+    return parse_queries(own_file("queries.sql"))
 
 
 @dataclass(frozen=True)
@@ -5795,7 +5795,7 @@ PAGE_DATA = ">null</script>"  # where the page has its data
 def page_text(content: Mapping[str, Any]) -> str:
     """The page of dashboards/usage.html with its data: as ASCII without `<`, so that no name ends the script around it."""
     told = json.dumps(content, separators=(",", ":"), default=str).replace("<", "\\u003c")
-    return sql_file("dashboards/usage.html").replace(PAGE_DATA, f">{told}</script>", 1)
+    return own_file("dashboards/usage.html").replace(PAGE_DATA, f">{told}</script>", 1)
 
 
 # What rich draws a terminal with, without the font that its own picture loads from elsewhere.

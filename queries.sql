@@ -2148,13 +2148,13 @@ done AS
     WHERE date = today
 )
 SELECT
-    sum(is_prompt) AS prompts,
-    sum(is_tool) AS tools,
+    nullIf(sum(is_prompt), 0) AS prompts,
+    nullIf(sum(is_tool), 0) AS tools,
     nullIf(sum(is_failed), 0) AS failed,
-    sum(lines_added) AS added,
-    sum(lines_removed) AS removed
+    if(sum(lines_added) + sum(lines_removed) = 0, NULL, sum(lines_added)) AS added,
+    if(isNull(added), NULL, sum(lines_removed)) AS removed
 FROM done
-HAVING prompts + tools > 0;
+HAVING sum(is_prompt) + sum(is_tool) > 0;
 
 -- name: prompt_cost
 -- What does a prompt cost, with everything that it sets off: sub-agents and tools?

@@ -697,7 +697,7 @@ def fill_fleet(db_path: Path, rows: int) -> tuple[int, int]:
 
 def time_queries(db_path: Path, repetitions: int) -> dict[str, list[float]]:
     """Seconds of each named query, one run that does not count aside."""
-    queries = ci.parse_queries(ci.sql_file("queries.sql"))
+    queries = ci.parse_queries(ci.own_file("queries.sql"))
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     with opened(db_path) as store:
         for repetition in range(repetitions + 1):

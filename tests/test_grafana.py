@@ -148,7 +148,7 @@ def test_its_expectations_are_those_of_the_named_queries() -> None:
         told = re.findall(
             r"SELECT '(.*?)' AS expectation, count\(\) AS broken FROM \( (.*?) \) (?=UNION|\)|$)", words(sql)
         )
-        queries = ci.parse_queries(ci.sql_file("queries.sql")).values()
+        queries = ci.parse_queries(ci.own_file("queries.sql")).values()
         assert told == [
             (q.question.replace("'", "''"), words(q.statement)) for q in queries if q.section == "Expectations"
         ], title

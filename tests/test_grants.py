@@ -156,7 +156,7 @@ def test_without_the_rights_on_tables_the_schema_is_applied_by_hand(tmp_path: Pa
         assert "CREATE TABLE" in refused.stderr
         assert "Traceback" not in refused.stderr
     with engine(tmp_path) as administrator:
-        for statement in ci.split_statements(ci.sql_file("ccusage_clickhouse_schema.sql")):
+        for statement in ci.split_statements(ci.own_file("ccusage_clickhouse_schema.sql")):
             administrator.post(f"/?database={DATABASE}", statement)
     with engine(tmp_path, [usage]) as server:
         imports_and_answers(machine, server)

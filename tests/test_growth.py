@@ -12,7 +12,7 @@ from conftest import NEWEST, Machine, Server
 
 import ccusage_importer as ci
 
-TABLES = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", ci.sql_file("ccusage_clickhouse_schema.sql"))
+TABLES = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", ci.own_file("ccusage_clickhouse_schema.sql"))
 
 
 def contents(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
@@ -219,7 +219,7 @@ def test_a_cluster_grows_on_all_of_its_shards(server: Server) -> None:
 
 
 def cluster_schema() -> list[str]:
-    statements = ci.split_statements(ci.sql_file("ccusage_clickhouse_schema.sql"))
+    statements = ci.split_statements(ci.own_file("ccusage_clickhouse_schema.sql"))
     return list(ci.cluster_statements(statements, "our-cluster"))
 
 
@@ -238,7 +238,7 @@ def test_the_schema_of_a_cluster_parses_and_is_complete(server: Server) -> None:
         text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ") == 11
     )
     assert "= ReplacingMergeTree" not in text
-    assert text.count("CREATE VIEW IF NOT EXISTS") == ci.sql_file("ccusage_clickhouse_schema.sql").count("CREATE VIEW")
+    assert text.count("CREATE VIEW IF NOT EXISTS") == ci.own_file("ccusage_clickhouse_schema.sql").count("CREATE VIEW")
 
 
 def test_the_schema_of_a_cluster_differs_in_nothing_but_the_cluster(server: Server) -> None:

@@ -61,7 +61,7 @@ def answer(imported: Machine, page: Path) -> Iterator[Ask]:
     config = ci.read_config({"CCUSAGE_DB_PATH": str(imported.db_path), "CCUSAGE_USER": "ada"}, options)
     store, _ = ci.open_ready_store(config, make_schema=False)
     assert store is not None
-    queries = ci.parse_queries(ci.sql_file("queries.sql"))
+    queries = ci.parse_queries(ci.own_file("queries.sql"))
     today = datetime.now(ZoneInfo(ZONE)).date()
 
     def ask(name: str, days: int | None = None, machine: str | None = None, **values: str) -> list[dict[str, Any]]:
@@ -247,7 +247,7 @@ def test_nothing_overlaps_or_is_cut(opened: Page, width: int, scheme: str) -> No
 def test_everything_declared_for_the_page_is_on_it(opened: Page, answer: Ask) -> None:
     opened.open()
     declared = set()
-    for query in ci.parse_queries(ci.sql_file("queries.sql")).values():
+    for query in ci.parse_queries(ci.own_file("queries.sql")).values():
         shown = query.shown
         if "page" in shown.places and shown.kind not in ("cube", "blocks") and not ci.is_budget(query):
             numbers = [column.name for column in shown.columns if column.unit in ci.NUMERIC]

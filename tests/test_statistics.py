@@ -53,7 +53,7 @@ def claude_cost(machine: Machine, since: date | None = None) -> float:
 
 def test_queries_are_listed_by_section_with_their_questions(imported: Machine) -> None:
     listed = json.loads(imported.imported("--query", "--format", "json"))
-    assert len(listed) == len(ci.parse_queries(ci.sql_file("queries.sql"))) >= 50
+    assert len(listed) == len(ci.parse_queries(ci.own_file("queries.sql"))) >= 50
     assert {"Daily", "Models", "Projects", "Sessions", "Time", "Cache", "Blocks", "Forecasts"} < {
         row["section"] for row in listed
     }
@@ -238,7 +238,7 @@ def parts(imported: Machine) -> list[ci.Part]:
         answers = ci.fetch_statistics(store, selection, ci.PLACES)
         every = [
             ci.draw_answer(ci.ask_query(store, query), audience)
-            for query in ci.parse_queries(ci.sql_file("queries.sql")).values()
+            for query in ci.parse_queries(ci.own_file("queries.sql")).values()
         ]
         return [*every, *ci.draw_screen(answers, selection, audience, everything=True)]
     finally:
@@ -264,7 +264,7 @@ def test_it_fits_the_terminal(parts: list[ci.Part], width: int, colour: Any) -> 
 
 
 def days_answer(costs: dict[date, float]) -> ci.Answer:
-    query = ci.parse_queries(ci.sql_file("queries.sql"))["heatmap"]
+    query = ci.parse_queries(ci.own_file("queries.sql"))["heatmap"]
     return ci.Answer(query, [(day, day.isoweekday(), cost, 0) for day, cost in costs.items()])
 
 
@@ -304,7 +304,7 @@ def test_export_json_has_what_the_queries_declare_and_full_numbers(imported: Mac
     assert told.keys() == {"format", "generated_at", "version", "zone", "today", "narrowed_to", "statistics"}
     nobody = dict.fromkeys(("since", "until", "machine", "user"))
     assert (told["format"], told["narrowed_to"]) == (2, {**nobody, "source": "claude"})
-    queries = ci.parse_queries(ci.sql_file("queries.sql"))
+    queries = ci.parse_queries(ci.own_file("queries.sql"))
     assert told["statistics"].keys() == {name for name, query in queries.items() if query.shown.places} - {"budgets"}
     for name, statistic in told["statistics"].items():
         shown = queries[name].shown
@@ -529,7 +529,7 @@ def test_models_have_short_names(model: str, short: str) -> None:
 
 
 def test_two_models_that_would_read_alike_keep_their_names() -> None:
-    query = ci.parse_queries(ci.sql_file("queries.sql"))["cost_by_model"]
+    query = ci.parse_queries(ci.own_file("queries.sql"))["cost_by_model"]
     names = ["claude-opus-4-20250514", "claude-opus-4-20250601", "claude-sonnet-4-20250514"]
     texts = ci.cell_texts(ci.Answer(query, [(name, 1.0, 1, 1) for name in names]), ci.Audience(0))
     assert [text[0] for text in texts] == [*names[:2], "sonnet-4"]
@@ -617,7 +617,7 @@ def test_every_narrowed_number_is_one_of_the_narrowed_rows(imported: Machine, is
     average = total / len(used)
 
     # what is about a period of its own is left out, not cut
-    queries = ci.parse_queries(ci.sql_file("queries.sql"))
+    queries = ci.parse_queries(ci.own_file("queries.sql"))
     assert found.keys() == {
         name for name, query in queries.items() if query.shown.places and not query.shown.own_period
     }
@@ -923,7 +923,7 @@ SELECT 1 AS lines, 2 AS tools;
 
 
 def test_every_table_is_narrowed() -> None:
-    schema = ci.sql_file("ccusage_clickhouse_schema.sql")
+    schema = ci.own_file("ccusage_clickhouse_schema.sql")
     assert ci.DAY_OF.keys() == set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema))
 
 
