@@ -648,6 +648,7 @@ REPORTS: dict[str, Report] = {
             record_key="concat(toString(date), '/', project_id)",
             scope="date >= {first_day:Date}",
             sum_of={"date": "day", "project_id": "project_id"},
+            project="project_id",
         ),
     )
 }
@@ -1369,8 +1370,8 @@ class Record:
 
     @property
     def project(self) -> str:
-        """A session's project."""
-        return self.columns.get("project_path") or ""
+        """A session's project, or a project day's."""
+        return self.columns.get("project_path") or self.columns.get("project_id") or ""
 
     @functools.cached_property
     def content_hash(self) -> int:
@@ -1964,6 +1965,27 @@ class Children:
 
 
 ChildrenOf = Mapping[ChildKey, Children]
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """What an import found stored where it was about to write, kept until it is done: a later plan needs it.
+
+    `rows`: by report and key the content_hash of the row to be written (None: it was to go), and the row that was there
+    (None: there was none). `children`: of those that were there.
+    """
+
+    rows: Mapping[str, Mapping[Key, tuple[int | None, Stored | None]]] = field(default_factory=dict)
+    children: ChildrenOf = field(default_factory=dict)
+
+    def before(self, report: str, stored: Mapping[Key, Stored]) -> dict[Key, Stored]:
+        """The stored rows as they were before that import: without those it wrote, with those it deleted."""
+        rows = dict(stored)
+        for key, (written, old) in self.rows.get(report, {}).items():
+            if key not in rows or rows[key].content_hash == written:
+                rows.pop(key, None)
+                rows |= {} if old is None else {key: old}
+        return rows
 
 
 OUTCOMES = ("new", "changed", "unchanged", "kept")  # of a fetched row
@@ -4130,20 +4152,96 @@ def reading_logs(
             told.stopped = True
 
 
+REPLACED = "replaced.json"
+
+
+def save_replaced(folder: Path, replaced: Replaced) -> None:
+    """Write it beside the saved reports, 0600."""
+    rows = [
+        (name, *key, written, old and dataclasses.asdict(old))
+        for name, changes in replaced.rows.items()
+        for key, (written, old) in changes.items()
+    ]
+    children = [(key, dataclasses.asdict(its)) for key, its in replaced.children.items()]
+    try:
+        write_file(folder / REPLACED, json.dumps([rows, children], default=datetime.isoformat))
+    except OSError as error:
+        raise ImporterError(f"{folder}: {REPLACED} cannot be saved: {error.strerror}", "make room there") from error
+
+
+def load_replaced(folder: Path) -> Replaced:
+    """Read back what `save_replaced` wrote; nothing where the run was not yet writing, or replaced nothing."""
+    if not (folder / REPLACED).exists():
+        return Replaced()
+    rows: defaultdict[str, dict[Key, tuple[int | None, Stored | None]]] = defaultdict(dict)
+    try:
+        saved_rows, saved_children = json.loads((folder / REPLACED).read_text(encoding="utf-8"))
+        for name, source, key, written, old in saved_rows:
+            if old is not None:
+                times = {n: datetime.fromisoformat(old[n]) for n in ("created_at", "updated_at", "began", "ended")}
+                old |= {**times, "usage": Usage(**old["usage"]), "coverage": Coverage(old["coverage"])}
+            rows[name][source, key] = (written, old and Stored(**old))
+        children = {
+            tuple(key): Children(tuple(its["models"]), {m: Usage(**usage) for m, usage in its["breakdowns"].items()})
+            for key, its in saved_children
+        }
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ImporterError(
+            f"{folder / REPLACED} cannot be read: {type(error).__name__}",
+            "an import of these logs stores the most of it",
+        ) from error
+    return Replaced(rows, cast("ChildrenOf", children))
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is stored, as a plan is to see it: nothing without a store, and nothing that a killed run has half done."""
+
+    store: Store | None
+    replaced: Replaced = field(default_factory=Replaced)
+
+    def rows(self, records: Mapping[str, Sequence[Record]], everything: bool) -> dict[str, dict[Key, Stored]]:
+        stored = self.store.read_stored(records, everything) if self.store is not None else {key: {} for key in REPORTS}
+        return {name: self.replaced.before(name, rows) for name, rows in stored.items()}
+
+    def project(self, source: str, project: str) -> tuple[dict[Key, Stored], dict[Key, Stored]]:
+        """All days and sessions of a project."""
+        stored = self.store.read_project(source, project) if self.store is not None else ({}, {})
+        found = zip(("projects", "session"), stored, strict=True)
+        before = [self.replaced.before(name, rows) for name, rows in found]
+        days, sessions = ({k: r for k, r in rows.items() if (k[0], r.project) == (source, project)} for rows in before)
+        return days, sessions
+
+    def children(self, keys: Collection[ChildKey]) -> dict[ChildKey, Children]:
+        stored = self.store.read_children(sorted(keys)) if self.store is not None and keys else {}
+        return {**stored, **{key: self.replaced.children[key] for key in keys if key in self.replaced.children}}
+
+    def replaced_by(self, plans: Iterable[Plan]) -> Replaced:
+        """What is lost if a run is killed while it writes these plans."""
+        rows: dict[str, dict[Key, tuple[int | None, Stored | None]]] = {}
+        for plan in plans:
+            rows[plan.report] = {record.key: (record.content_hash, None) for record in plan.new}
+            rows[plan.report] |= {record.key: (record.content_hash, old) for record, old in plan.changed}
+            rows[plan.report] |= {old.key: (None, old) for old in plan.removed}
+            rows[plan.report] |= self.replaced.rows.get(plan.report, {})
+        gone = [child_key(old) for changes in rows.values() for _, old in changes.values() if old is not None]
+        return Replaced({**self.replaced.rows, **rows} if gone else {}, self.children(gone))
+
+
 def read_messages(
-    store: Store,
+    past: Past,
     records: Mapping[str, Sequence[Record]],
     stored: Mapping[str, Mapping[Key, Stored]],
-    everything: bool = False,
+    everything: bool,
 ) -> Messages:
     """What the stored messages say of the rows of which ccusage says something new, with costs."""
     open_rows = unsettled(records, stored, everything)
-    sums = read_message_sums(store, open_rows)
+    sums = read_message_sums(past.store, open_rows) if past.store is not None else []
     if not sums:  # none are to be had: no logs, or none that were read
         return NO_MESSAGES
     told = model_days(records.get("projects", ()))
     known = {key: [usage] for key, usage in told.items()}
-    for (_, _, key), children in store.read_children(sorted(unpriced_days(sums, told))).items():
+    for (_, _, key), children in past.children(unpriced_days(sums, told)).items():
         day, _, project = key.partition("/")
         for model, usage in children.breakdowns.items():
             known.setdefault((project, date.fromisoformat(day), model), []).append(usage)
@@ -4152,7 +4250,7 @@ def read_messages(
 
 
 def plan_import(
-    store: Store | None,
+    past: Past,
     records: Mapping[str, Sequence[Record]],
     config: Config,
     dialect: Dialect,
@@ -4161,36 +4259,30 @@ def plan_import(
 ) -> tuple[dict[str, Plan], Messages]:
     """The plans of the reports that were fetched, in the order in which they are written, and the messages behind them.
 
-    Without a store nothing is stored yet. Months come last: they are held against the days as they will be. After an
-    update of ccusage from 15 to 18, which count less of what is streamed, all that is stored is held against the messages.
+    Months come last: they are held against the days as they will be. After an update of ccusage from 15 to 18, which
+    count less of what is streamed, all that is stored is held against the messages.
     """
     is_old = dialect is Dialect.PROJECT_SESSIONS
     updated = last is not None and dialect_of(last.ccusage_version) is Dialect.PROJECT_SESSIONS and not is_old
-    stored: Mapping[str, Mapping[Key, Stored]] = {name: {} for name in REPORTS}
-    messages = NO_MESSAGES
+    if is_old and past.store is not None and past.store.has_messages():
+        # these tell no sessions but whole projects: the messages do
+        records = {**records, "session": [r for r in records.get("session", ()) if r.source != CLAUDE]}
+    stored = past.rows(records, everything=updated)
     repriced: Collection[tuple[str, Key]] = frozenset()
-    if store is not None:
-        if is_old and store.has_messages():
-            # these tell no sessions but whole projects: the messages do
-            records = {**records, "session": [r for r in records.get("session", ()) if r.source != CLAUDE]}
-        stored = store.read_stored(records, everything=updated)
-        if not config.allow_shrink:
-            suspects = lacking_a_price(records, stored)
-            children = store.read_children([child_key(old) for old in suspects.values()])
-            records, repriced = keep_prices(records, suspects, children)
-        messages = read_messages(store, records, stored, everything=updated)
+    if not config.allow_shrink:
+        suspects = lacking_a_price(records, stored)
+        records, repriced = keep_prices(records, suspects, past.children([child_key(old) for old in suspects.values()]))
+    messages = read_messages(past, records, stored, everything=updated)
     rules = Rules(repriced, config.allow_shrink, is_old, now)
     plans = {
         name: plan_sums(name, records[name], stored[name], messages, rules)
         for name in ("daily", "projects", "session")
         if name in records
     }
-    if "session" in plans and store is not None:
+    if "session" in plans:
         days = plans.get("projects", Plan("projects"))
-        held = {key: store.read_project(*key) for key in whole_projects(plans["session"], days, stored["session"])}
-        children = store.read_children(
-            [child_key(row) for rows in held.values() for part in rows for row in part.values()]
-        )
+        held = {key: past.project(*key) for key in whole_projects(plans["session"], days, stored["session"])}
+        children = past.children([child_key(row) for rows in held.values() for part in rows for row in part.values()])
         plan_whole_projects(plans["session"], days, stored["session"], held, children)
     if "blocks" in records:
         plans["blocks"] = plan_blocks(records["blocks"], stored["blocks"], messages, rules)
@@ -4198,7 +4290,7 @@ def plan_import(
         days_after = plans.get("daily", Plan("daily")).after(stored["daily"])
         to_sum = months_to_sum(records["monthly"], stored["monthly"], days_after, rules)
         rows = [row for key, row in days_after.items() if (key[0], key[1][:7]) in to_sum and isinstance(row, Stored)]
-        children = store.read_children([child_key(row) for row in rows]) if store is not None else {}
+        children = past.children([child_key(row) for row in rows])
         plans["monthly"] = plan_months(records["monthly"], stored["monthly"], days_after, children, rules)
     return plans, messages
 
@@ -4273,6 +4365,15 @@ def pending_folder(config: Config) -> Path:
     return config.kept_path / "pending"
 
 
+def keep_safe(fetched: FetchedReports, replaced: Replaced, folder: Path, kept_in: Path | None) -> None:
+    """Save what a run that is killed from here on would lose: what it has fetched, and what it replaces."""
+    if kept_in is None:
+        save_reports(fetched, folder)
+        fetched.documents.clear()  # they are on disk, and large where the logs are
+    if replaced.rows:
+        save_replaced(folder, replaced)
+
+
 def import_reports(
     store: Store,
     fetched: FetchedReports,
@@ -4296,21 +4397,21 @@ def import_reports(
     outcome = Outcome(import_id, fetched, {}, dict(fetched.errors), [], last, logs=logs or LogsRead())
     folder = kept_in or pending_folder(config) / import_id
     fixed = last or Fixed(fetched.timezone, privacy.fingerprint)
+    past = Past(store, load_replaced(kept_in) if kept_in else Replaced())
     try:
         fetched = outcome.fetched = dataclasses.replace(fetched, timezone=fixed.timezone)
         reshaped = reshape_reports(fetched, privacy)
         records, outcome.errors, outcome.missing = reshaped.records, reshaped.errors, reshaped.left_out()
         unread = outcome.errors.keys() - fetched.errors.keys()
         if records:
-            outcome.plans, messages = plan_import(store, records, config, fetched.dialect, started, last)
+            outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
             if messages.missed and read_again is not None:
                 read_again()
-                outcome.plans, messages = plan_import(store, records, config, fetched.dialect, started, last)
+                outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
             outcome.warnings = import_warnings(records, messages) + computer_warnings(store, last, fetched)
             writing = [plan for plan in outcome.plans.values() if not plan.is_empty]
-            if writing and kept_in is None:
-                save_reports(fetched, folder)
-                fetched.documents.clear()  # they are on disk, and large where the logs are
+            if writing:
+                keep_safe(fetched, past.replaced_by(writing), folder, kept_in)
             remember(config, Fixed(fixed.timezone, fixed.privacy))
             if last is None and writing:
                 unfinished = Outcome(import_id, fetched, {}, {"import": ImporterError(UNFINISHED)}, [], None)
@@ -4555,7 +4656,7 @@ def push_owner(local: Store, served: Store) -> dict[str, Plan]:
     for report in REPORTS.values():
         records[report.name], since = local.read_records(report)
         created |= since
-    plans, _ = plan_import(served, records, served.config, Dialect.AGENTS, datetime.now(timezone.utc))
+    plans, _ = plan_import(Past(served), records, served.config, Dialect.AGENTS, datetime.now(timezone.utc))
     # an interrupted push may have left children of rows that are new
     served.write_plans(plans.values(), repair=True, created=created)
     served.check_written(plans.values())
@@ -6720,7 +6821,9 @@ def show_plan(
     privacy = privacy_of(config)
     checked_settings(last, fetched.timezone, privacy, config)
     reshaped = reshape_reports(fetched, privacy)
-    plans, messages = plan_import(store, reshaped.records, config, fetched.dialect, datetime.now(timezone.utc), last)
+    plans, messages = plan_import(
+        Past(store), reshaped.records, config, fetched.dialect, datetime.now(timezone.utc), last
+    )
     outcome = Outcome("", fetched, plans, reshaped.errors, import_warnings(reshaped.records, messages), last)
     if store is not None:
         outcome.warnings += computer_warnings(store, last, fetched)

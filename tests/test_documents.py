@@ -229,7 +229,7 @@ def test_what_is_stored_is_what_was_said_whatever_the_names(tmp_path: Path) -> N
             assert len(records) == 5
             for table in (*(r.table for r in ci.REPORTS.values()), ci.BREAKDOWNS_TABLE, ci.MODELS_TABLE):
                 store.command(f"TRUNCATE TABLE {table}")
-            plans, _ = ci.plan_import(store, records, config, ci.Dialect.AGENTS, ci.EPOCH)
+            plans, _ = ci.plan_import(ci.Past(store), records, config, ci.Dialect.AGENTS, ci.EPOCH)
             store.write_plans(plans.values())
             store.check_written(plans.values())
             for name, rows in records.items():
@@ -237,7 +237,7 @@ def test_what_is_stored_is_what_was_said_whatever_the_names(tmp_path: Path) -> N
                     continue  # random months and days do not add up; months are the days' sum
                 stored = store.read_stored(records)[name]
                 assert {key: row.usage for key, row in stored.items()} == {row.key: row.usage for row in rows}
-            again, _ = ci.plan_import(store, records, config, ci.Dialect.AGENTS, ci.EPOCH)
+            again, _ = ci.plan_import(ci.Past(store), records, config, ci.Dialect.AGENTS, ci.EPOCH)
             assert all(plan.is_empty for name, plan in again.items() if name != "monthly")
     finally:
         store.close()

@@ -392,7 +392,7 @@ def test_a_delete_that_runs_late_reaches_nothing_that_is_newer(tmp_path: Path, m
 
             monkeypatch.setattr(ci, "datetime", Clock)
             told = {"daily": [day(1, total), day(2, total)]}
-            plans, _ = ci.plan_import(store, told, config, ci.Dialect.AGENTS, now)
+            plans, _ = ci.plan_import(ci.Past(store), told, config, ci.Dialect.AGENTS, now)
             store.write_plans(plans.values())
             store.check_written(plans.values())
         assert len(deletes) == 9
@@ -406,7 +406,7 @@ def test_a_delete_that_runs_late_reaches_nothing_that_is_newer(tmp_path: Path, m
         # what a crash has left of children is not older than any row
         store.command("TRUNCATE TABLE ccusage_usage_daily")
         told = {"daily": [day(1, 5, model="other")]}
-        plans, _ = ci.plan_import(store, told, config, ci.Dialect.AGENTS, now)
+        plans, _ = ci.plan_import(ci.Past(store), told, config, ci.Dialect.AGENTS, now)
         store.write_plans(plans.values(), repair=True)
         store.check_written(plans.values())
     finally:

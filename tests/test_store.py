@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,9 @@ RECORDS: dict[str, list[Record]] = {
     ],
     "projects": [project("2026-10-31"), project("2026-11-20", "q", 12)],
 }
+
+
+Told = Callable[[FetchedReports], FetchedReports]
 
 
 def new(records: Mapping[str, Sequence[Record]]) -> list[Plan]:
@@ -526,6 +530,94 @@ def test_a_failed_write_keeps_the_reports_and_the_next_import_stores_them(
     assert pending(store) == []
     assert (store.config.kept_path / "refused" / "odd" / ci.MANIFEST).read_text("utf-8") == "{"
     assert {row["import_id"]: row["status"] for row in store.read_history()}.keys() >= {raised_id(raised.value)}
+
+
+class Killed(BaseException):
+    """What ends a run in the middle, past every handler."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, write: int) -> None:
+    """End the run before its write of this number, counted from 0."""
+    writes = iter(range(1000))
+
+    def counted(method: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: Any) -> None:
+            if next(writes) == write:
+                raise Killed
+            method(*arguments)
+
+        return run
+
+    for name in ("insert", "_delete_where"):
+        monkeypatch.setattr(ci.Store, name, counted(getattr(ci.Store, name)))
+
+
+def of_a_whole_project(reports: FetchedReports) -> FetchedReports:
+    """The same as ccusage 18 tells it: one session that is all of the project."""
+    [row] = reports.documents["session"]["sessions"]
+    whole = {**row, "sessionId": row["projectPath"], "lastActivity": row["lastActivity"][:10]}
+    return dataclasses.replace(
+        reports, ccusage_version="18.0.11", documents={**reports.documents, "session": {"sessions": [whole]}}
+    )
+
+
+def without_prices(reports: FetchedReports) -> FetchedReports:
+    text = re.sub(r'"(totalCost|cost)": [\d.]+', r'"\1": 0', json.dumps(reports.documents))
+    return dataclasses.replace(reports, documents=json.loads(text))
+
+
+def everything(store: ci.Store, since: datetime) -> dict[str, Any]:
+    """All usage rows; of each whether it is older than that time."""
+    found: dict[str, Any] = {}
+    for report in ci.REPORTS.values():
+        records, created = store.read_records(report)
+        found[report.name] = (records, {key: stamp < since for key, stamp in created.items()})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(lambda told: told, without_prices, id="a price has gone missing"),
+        pytest.param(of_a_whole_project, lambda told: told, id="sessions get ids of their own"),
+    ],
+)
+def test_what_a_killed_run_has_replaced_is_not_forgotten(
+    engine: ci.Store, monkeypatch: pytest.MonkeyPatch, before: Told, after: Told, request: pytest.FixtureRequest
+) -> None:
+    """Wherever a run is killed, the next one ends with the rows that it would have had, and when they were first seen."""
+    first, then = {"2026-10-31": 30, "2026-11-19": 100, "2026-11-20": 50}, {"2026-11-19": 20, "2026-11-20": 60}
+
+    origin = ci.owned_by(engine, request.node.name, "ada")
+    run(origin, before(fetched(origin, first)))
+
+    def machine(name: str) -> ci.Store:
+        """One that has imported the same some time ago."""
+        store = ci.owned_by(engine, f"{request.node.name} {name}", "ada")
+        for table in [*TABLES, ci.HISTORY_TABLE]:
+            store.command(
+                f"INSERT INTO {table} SELECT * REPLACE({{to:String}} AS machine_name, toDateTime(0) AS created_at)"
+                f" FROM {table} FINAL WHERE machine_name = {{machine:String}}",
+                {"to": store.config.machine_name, "machine": request.node.name},
+            )
+        return store
+
+    untouched = machine("untouched")
+    run(untouched, after(fetched(untouched, then)))
+    expected = everything(untouched, NOON)
+    for write in range(100):
+        store = machine(str(write))
+        with monkeypatch.context() as patch:
+            kill_at(patch, write)
+            try:
+                run(store, after(fetched(store, then)))
+            except Killed:
+                pass
+            else:
+                break
+        run(store, after(fetched(store, {"2026-11-20": 60})))
+        assert everything(store, NOON) == expected, f"killed before write {write}"
+    assert write > 5
 
 
 def raised_id(error: ImporterError) -> str:
