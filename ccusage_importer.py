@@ -15,8 +15,8 @@ of it could not be stored, the rest is; 4 over budget (--check-budget); 75 anoth
 for five minutes; 130 interrupted.
 
 The file reads from top to bottom as the data flows: configuration, the declared reports, fetching them
-from ccusage, reshaping their JSON into rows, the plan, the database, the import, statistics, metrics, the
-check, and the command line.
+from ccusage, reshaping their JSON into rows, the plan, the database, the logs, the import, the archive,
+statistics, metrics, the check, and the command line.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ import traceback
 import tty
 import uuid
 import zoneinfo
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -657,6 +657,11 @@ BREAKDOWNS_TABLE = "ccusage_model_breakdowns"
 MODELS_TABLE = "ccusage_models_used"
 HISTORY_TABLE = "ccusage_import_history"
 MESSAGES_TABLE = "ccusage_messages"
+TOOLS_TABLE = "ccusage_tool_calls"
+LOG_FILES_TABLE = "ccusage_log_files"
+LOG_TABLES = (MESSAGES_TABLE, TOOLS_TABLE, LOG_FILES_TABLE)  # in this order: what is read is told last
+# Rows after their children: a row that is there is whole.
+USAGE_TABLES = (BREAKDOWNS_TABLE, MODELS_TABLE, *(report.table for report in REPORTS.values()))
 
 
 # =====================================================================================================
@@ -2911,6 +2916,36 @@ PASSING_ERRORS = frozenset({NO_ANSWER, 159, 202, 209, 210, 225, 241, 242, 252, 2
 ACCESS_DENIED = 497
 
 
+# As Report.day, of every table; NULL where it cannot be told.
+DAY_OF_CHILD = (
+    "multiIf(record_type IN ('daily', 'project_daily'), toDateOrNull(left(record_key, 10)),"
+    " record_type = 'monthly', toLastDayOfMonth(toDateOrNull(concat(record_key, '-01'))), NULL)"
+)
+DAY_OF = {
+    **{report.table: report.day for report in REPORTS.values()},
+    BREAKDOWNS_TABLE: DAY_OF_CHILD,
+    MODELS_TABLE: DAY_OF_CHILD,
+    MESSAGES_TABLE: "date",
+    TOOLS_TABLE: "date",
+    LOG_FILES_TABLE: "NULL",
+    HISTORY_TABLE: "NULL",  # days of usage are asked for, not of imports
+}
+# The month of a row as a number such as 202611: mostly its partition's, so that a month is read without the others.
+MONTH_OF = {
+    REPORTS["daily"].table: "toYYYYMM(date)",
+    REPORTS["monthly"].table: "toUInt32(year * 100 + month_num)",
+    REPORTS["session"].table: "toYYYYMM(last_activity)",
+    REPORTS["blocks"].table: "toYYYYMM(start_time)",
+    REPORTS["projects"].table: "toYYYYMM(date)",
+    BREAKDOWNS_TABLE: f"toYYYYMM(ifNull({DAY_OF_CHILD}, toDate(created_at)))",
+    MODELS_TABLE: f"toYYYYMM(ifNull({DAY_OF_CHILD}, toDate(created_at)))",
+    HISTORY_TABLE: "toYYYYMM(import_timestamp)",
+    MESSAGES_TABLE: "toYYYYMM(started_at)",
+    TOOLS_TABLE: "toYYYYMM(started_at)",
+    LOG_FILES_TABLE: "toYYYYMM(read_at)",
+}
+
+
 def own_file(name: str) -> str:
     """The text of a file that belongs to this one: beside it, or where a wheel puts it."""
     here = Path(__file__).resolve().parent
@@ -2918,6 +2953,12 @@ def own_file(name: str) -> str:
         if path.exists():
             return path.read_text(encoding="utf-8")
     raise ImporterError(f"{name} is missing beside {here / 'ccusage_importer.py'}", "install ccusage-importer again")
+
+
+def sql_text(text: str) -> str:
+    """A text as a literal of ClickHouse's SQL."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
+    return f"'{escaped}'"
 
 
 def split_statements(sql: str) -> list[str]:
@@ -3174,6 +3215,24 @@ class Store:
                 ),
             )
 
+    def write_parquet(self, select: str, path: Path) -> None:
+        """What a SELECT gives as a file of Parquet: an engine in process writes it, a server's answer is written as it comes.
+
+        Raises OSError. A server that fails in the middle leaves half a file: whoever reads it finds that out.
+        """
+        settings = {"output_format_parquet_compression_method": "zstd"}
+        if self.config.embedded:
+            settings["engine_file_truncate_on_insert"] = "1"
+            self.command(f"INSERT INTO FUNCTION file({sql_text(str(path))}, 'Parquet') {select}", settings=settings)
+            return
+
+        def download() -> None:
+            with path.open("wb") as file:
+                answer = cast("io.BufferedIOBase", self.client.raw_stream(select, settings=settings, fmt="Parquet"))
+                shutil.copyfileobj(answer, file)
+
+        self._attempt(select, download)
+
     def _insert_settings(self) -> dict[str, Any]:
         # on a cluster the check that follows must find the rows on their shard
         return INSERT_SETTINGS | ({"distributed_foreground_insert": 1} if self.config.cluster else {})
@@ -3271,8 +3330,7 @@ class Store:
 
     def has_usage(self) -> bool:
         """Whether any usage of this machine and user is stored."""
-        tables = [BREAKDOWNS_TABLE, MODELS_TABLE, *(report.table for report in REPORTS.values())]
-        selects = (f"(SELECT 1 FROM {table} WHERE {OWNED} LIMIT 1)" for table in tables)
+        selects = (f"(SELECT 1 FROM {table} WHERE {OWNED} LIMIT 1)" for table in USAGE_TABLES)
         return bool(self.query(" UNION ALL ".join(selects)))
 
     def read_stored(
@@ -3354,8 +3412,8 @@ class Store:
         return EPOCH + timedelta(seconds=max(stamp for (stamp,) in self.query(" UNION ALL ".join(selects))))
 
     def read_owners(self) -> list[tuple[str, str]]:
-        """Machine and user of every import and usage row."""
-        tables = [HISTORY_TABLE, *(report.table for report in REPORTS.values())]
+        """Machine and user of every row."""
+        tables = (HISTORY_TABLE, *USAGE_TABLES, *LOG_TABLES)
         selects = (f"SELECT toString(machine_name), toString(user_name) FROM {table}" for table in tables)
         return [(machine, user) for machine, user in sorted(self.query(" UNION DISTINCT ".join(selects)))]
 
@@ -3381,6 +3439,23 @@ class Store:
             )
             created[report.record_type, source, key] = EPOCH + timedelta(seconds=since)
         return records, created
+
+    def columns_of(self, table: str) -> dict[str, str]:
+        """Names and types."""
+        return {name: column_type for (owner, name), column_type in self.column_types.items() if owner == table}
+
+    def read_months(self, table: str, columns: Iterable[str], condition: str) -> dict[int, tuple[int, int]]:
+        """What a table has of each month (202611): rows, and a hash over these columns of all of them."""
+        rows = self.query(
+            f"SELECT {MONTH_OF[table]} AS its_month, {contents_of(columns)} FROM {table} FINAL WHERE {condition}"
+            " GROUP BY its_month ORDER BY its_month"
+        )
+        return {month: (count, contents) for month, count, contents in rows}
+
+    def read_hashes(self, table: str) -> Counter[int]:
+        """A hash of each row of this machine and user."""
+        rows = self.query(f"SELECT {hash_of(self.columns_of(table))} FROM {table} FINAL WHERE {OWNED}")
+        return Counter(row_hash for (row_hash,) in rows)
 
     def read_history(self) -> list[dict[str, Any]]:
         """All import runs of this machine and user, as `write_history` takes them."""
@@ -3556,6 +3631,33 @@ KEYS = "{keys:Array(Tuple(String, String))}"
 CHILD_KEYS = "(record_type, source, record_key) IN {keys:Array(Tuple(String, String, String))}"
 
 
+def hash_of(columns: Iterable[str]) -> str:
+    """A hash over these columns of a row. In a tuple: alone, a NULL would make it NULL."""
+    return f"cityHash64(tuple({', '.join(f'`{name}`' for name in columns)}))"
+
+
+def contents_of(columns: Iterable[str]) -> str:
+    """How many rows there are, and a hash over these columns of all of them, in any order."""
+    return f"count(), groupBitXor({hash_of(columns)})"
+
+
+def copy_months(
+    source: Store, target: Store, table: str, condition: str = "", identity: Iterable[str] = (), replaced: str = ""
+) -> None:
+    """Bring one machine's and user's rows of a table to another database as they are, month by month.
+
+    A month that is there already, as the columns of `identity` (all) tell, is not sent again. `condition` narrows the
+    rows, `replaced` says what stands in place of a column.
+    """
+    columns = list(identity) or [name for owner, name in expected_columns() if owner == table]
+    owned = f"{OWNED}{condition}"
+    there = target.read_months(table, columns, owned)
+    for month, told in source.read_months(table, columns, owned).items():
+        if there.get(month) != told:
+            select = f"SELECT *{replaced} FROM {table} FINAL WHERE {owned} AND {MONTH_OF[table]} = {month}"
+            target.insert_from(source, table, select, {})
+
+
 def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     """The part of the tables that an import can meet, as the parameters of `Report.scope`.
 
@@ -3671,7 +3773,6 @@ READING_THREADS = 2  # gentle on a laptop
 LAST_PLACE = 2**63
 TEMPORARY_TABLES = ("files", "texts", "lines")
 GLOB_CHARACTERS = frozenset("*?{}[]")
-LOG_TABLES = ("ccusage_messages", "ccusage_tool_calls", "ccusage_log_files")  # in this order: what is read is told last
 
 
 @dataclass(frozen=True)
@@ -3986,28 +4087,13 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
 
 
 def push_logs(local: Store, served: Store) -> None:
-    """Bring what was read of one machine's and user's logs to the server, month by month; responses alone if so told.
-
-    A month that is there already is not sent again.
-    """
-    chosen = "" if served.config.conversations is not False else " AND kind = 'response'"
-    for table in LOG_TABLES:
-        if table == "ccusage_tool_calls" and chosen:
-            continue
-        is_list = table == "ccusage_log_files"
-        month = "0" if is_list else "toYYYYMM(started_at)"
-        identity = "file_id, size, modified_at, read_at" if is_list else "*"
-        condition = OWNED + (chosen if table == "ccusage_messages" else "")
-        reader = f" REPLACE (least(reader, {reader_of(served.config)}) AS reader)" if is_list and chosen else ""
-        contents = (
-            f"SELECT {month} AS month, count(), groupBitXor(cityHash64({identity})) FROM {table} FINAL"
-            f" WHERE {condition} GROUP BY month ORDER BY month"
-        )
-        there = set(served.query(contents))
-        for row in local.query(contents):
-            if row not in there:
-                select = f"SELECT *{reader} FROM {table} FINAL WHERE {condition} AND {month} = {row[0]}"
-                served.insert_from(local, table, select, {})
+    """Bring what was read of one machine's and user's logs to the server; responses alone if so told."""
+    alone = served.config.conversations is False
+    copy_months(local, served, MESSAGES_TABLE, " AND kind = 'response'" if alone else "")
+    if not alone:
+        copy_months(local, served, TOOLS_TABLE)
+    reader = f" REPLACE (least(reader, {reader_of(served.config)}) AS reader)" if alone else ""
+    copy_months(local, served, LOG_FILES_TABLE, "", ("file_id", "size", "modified_at", "read_at"), reader)
 
 
 # =====================================================================================================
@@ -4637,20 +4723,14 @@ def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequen
 
 
 def push_owner(local: Store, served: Store) -> dict[str, Plan]:
-    """Bring one machine's and user's rows from the embedded database to the server, by the same plan.
+    """Bring one machine's and user's rows from one database to another, by the same plan.
 
-    What the server has already, or has more of, stays; so it can be done again, and after an interruption.
+    What is there already, or is more there, stays; so it can be done again, and after an interruption. History goes
+    first, for it says how days are cut, then the messages, of which rows are the sums.
     """
-    last, last_there = local.read_last_import(), served.read_last_import()
-    if last and last_there:
-        for what in sorted(last.differing(last_there)):
-            raise ImporterError(
-                f"{served.config.user_name} on {served.config.machine_name}: the server's rows have another {what} "
-                f"({getattr(last_there, what)}) than the local ones ({getattr(last, what)}); together they would "
-                "count usage twice",
-                "push to another CH_DATABASE",
-                EXIT_USAGE,
-            )
+    refuse_other_settings(local, served)
+    push_history(local, served)
+    push_logs(local, served)
     records: dict[str, list[Record]] = {}
     created: dict[ChildKey, datetime] = {}
     for report in REPORTS.values():
@@ -4660,12 +4740,343 @@ def push_owner(local: Store, served: Store) -> dict[str, Plan]:
     # an interrupted push may have left children of rows that are new
     served.write_plans(plans.values(), repair=True, created=created)
     served.check_written(plans.values())
-    push_logs(local, served)
+    return plans
+
+
+def refuse_other_settings(local: Store, served: Store) -> None:
+    """Refuse rows that together would count usage twice."""
+    last, last_there = local.read_last_import(), served.read_last_import()
+    if last and last_there:
+        for what in sorted(last.differing(last_there)):
+            raise ImporterError(
+                f"{served.config.user_name} on {served.config.machine_name}: the rows in {served.config.target} have "
+                f"another {what} ({getattr(last_there, what)}) than those that are to come "
+                f"({getattr(last, what)}); together they would count usage twice",
+                "take another database (CH_DATABASE or CCUSAGE_DB_PATH)",
+                EXIT_USAGE,
+            )
+
+
+def push_history(local: Store, served: Store) -> None:
     there = {row["import_id"] for row in served.read_history()}
     runs = [row for row in local.read_history() if row["import_id"] not in there]
     if runs:
         served.insert(HISTORY_TABLE, runs)
-    return plans
+
+
+# =====================================================================================================
+# Archive: every table as files of Parquet, a folder a table and a file a month; and back
+# =====================================================================================================
+
+ARCHIVE_FORMAT = 1
+STAGING = "restoring"  # the database into which an archive is read before its rows go where they belong
+# How a column is written, by its type, where some reader of Parquet would not take it as it is, or not all of it.
+PARQUET_FORMS = {
+    r"Date": "toDate32({})",
+    r"(Nullable\()?DateTime\(.*": "toDateTime64({}, 3, 'UTC')",
+    r"DateTime64\(9.*": "toString({})",  # nanoseconds: Spark reads none
+    r"Enum.*|U?Int(128|256)": "toString({})",
+}
+
+
+@dataclass(frozen=True)
+class ArchivedFile:
+    """What the manifest says of a month's file. `contents` as Store.read_months; `sums` of tokens and US dollars by column."""
+
+    rows: int
+    contents: str
+    sums: Mapping[str, float]
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ArchivedTable:
+    """Columns with their types in ClickHouse, and files by month (2026-11)."""
+
+    columns: Mapping[str, str]
+    files: Mapping[str, ArchivedFile]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A folder and what its manifest says. The manifest is what counts: it is written once all files are whole.
+
+    A file that is to take another's place stands beside it, under its `new_name`, until then.
+    """
+
+    folder: Path
+    tables: Mapping[str, ArchivedTable]
+
+    def path(self, table: str, month: str) -> Path:
+        return self.folder / table / f"{month}.parquet"
+
+    def read_path(self, table: str, month: str) -> Path | None:
+        """Where the file is that the manifest means; None where it is damaged or missing."""
+        path = self.path(table, month)
+        wanted = self.tables[table].files[month].sha256
+        return next((found for found in (path, new_name(path)) if file_hash(found) == wanted), None)
+
+
+def new_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def file_hash(path: Path) -> str | None:
+    """SHA-256 of a file; None where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def load_archive(folder: Path) -> Archive:
+    """What the manifest of a folder says. Raises ImporterError where there is none that can be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != ARCHIVE_FORMAT:
+            raise ValueError(f"format {manifest['format']} is not known to this version")
+        tables = {
+            str(table): ArchivedTable(
+                {str(name): str(column_type) for name, column_type in told["columns"].items()},
+                {month: ArchivedFile(**file) for month, file in told["files"].items()},
+            )
+            for table, told in manifest["tables"].items()
+        }
+        names = [name for table in tables.values() for name in (*table.columns, *table.files)]
+        odd = [name for name in (*tables, *names) if not re.fullmatch(r"[\w-]+", name)]
+        if odd:  # they become paths and SQL
+            raise ValueError(f"{odd[0]!r} is no name")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ImporterError(
+            f"{folder} holds no archive ({type(error).__name__}: {error})",
+            "give the folder that `ccusage_importer.py --archive DIR` has written",
+            EXIT_USAGE,
+        ) from error
+    return Archive(folder, tables)
+
+
+def finish_archive(archive: Archive) -> None:
+    """Do what a run that was killed has left: files whose manifest was written take their places, others go."""
+    for left in archive.folder.glob("*/.*.parquet.new"):
+        table, month = left.parent.name, left.name[1:].partition(".")[0]
+        file = archive.tables[table].files.get(month) if table in archive.tables else None
+        if file is not None and file_hash(left) == file.sha256:
+            left.replace(archive.path(table, month))
+        else:
+            left.unlink()
+
+
+def select_for_parquet(columns: Mapping[str, str]) -> str:
+    """The columns of a table as they are written."""
+
+    def form(column_type: str) -> str:
+        return next((form for types, form in PARQUET_FORMS.items() if re.fullmatch(types, column_type)), "{}")
+
+    return ", ".join(f"{form(column_type).format(f't.`{name}`')} AS `{name}`" for name, column_type in columns.items())
+
+
+def select_from_parquet(columns: Mapping[str, str], path: Path) -> str:
+    """A SELECT of a file's columns as they were in their table."""
+    listed = ", ".join(f"CAST(`{name}`, {sql_text(column_type)}) AS `{name}`" for name, column_type in columns.items())
+    return f"SELECT {listed} FROM file({sql_text(str(path))}, 'Parquet')"
+
+
+@contextlib.contextmanager
+def without_globs(folder: Path) -> Iterator[Path]:
+    """Another path of a folder, without the characters that mean more in a path that the engine is given."""
+    with temporary_folder() as private:
+        link = private / "archive"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
+
+
+@contextlib.contextmanager
+def reading_engine(store: Store) -> Iterator[Store]:
+    """An engine that reads files of this machine: the store itself, or where that is a server, one in this process."""
+    if store.config.embedded:
+        yield store
+        return
+    engine = open_memory_engine(store.config)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def archive_month(store: Store, engine: Store, table: str, month: int, path: Path) -> ArchivedFile:
+    """Write a table's month to a file, and read it back: the file has to say what the table says."""
+    columns = store.columns_of(table)
+    condition = f"{MONTH_OF[table]} = {month}"
+    sums = [name for name in columns if re.search(r"_tokens$|cost", name)]
+    reading = f"SELECT {', '.join([contents_of(columns), *(f'sum(`{name}`)' for name in sums)])}"
+    for _ in range(ARCHIVE_ATTEMPTS):
+        store.write_parquet(f"SELECT {select_for_parquet(columns)} FROM {table} AS t FINAL WHERE {condition}", path)
+        [(rows, contents, *totals)] = engine.query(f"{reading} FROM ({select_from_parquet(columns, path)})")
+        if store.read_months(table, columns, condition) == {month: (rows, contents)}:
+            break
+    else:
+        raise ImporterError(
+            f"{table}: the file of {month} does not say what the database says",
+            "where other machines import meanwhile, run it again",
+        )
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    figures = {name: round(value, DOLLAR_DIGITS) for name, value in zip(sums, totals, strict=True)}
+    return ArchivedFile(rows, f"{contents:016x}", figures, path.stat().st_size, file_hash(path) or "")
+
+
+ARCHIVE_ATTEMPTS = 3  # others may import meanwhile
+
+
+def store_archive(store: Store, folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Write every table to a folder, of what is there already the months that have changed alone.
+
+    Returns files written, and rows and bytes of all files, by table. A run that fails leaves the archive as it was.
+    Raises ImporterError where the folder has usage that the database has not: a new database takes no archive's place.
+    """
+    known = load_archive(folder) if (folder / MANIFEST).exists() else Archive(folder, {})
+    now = known
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        finish_archive(known)
+        try:
+            now, written = write_changed(store, known)
+            refuse_less(known, now)
+            manifest = {
+                "format": ARCHIVE_FORMAT,
+                "version": __version__,
+                "engine": str(store.client.server_version),
+                "written_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "tables": {table: dataclasses.asdict(told) for table, told in now.tables.items()},
+            }
+            write_file(folder / MANIFEST, json.dumps(manifest, indent=1))
+        except BaseException:
+            finish_archive(known)
+            raise
+        finish_archive(now)
+        for table, old in known.tables.items():
+            for month in old.files.keys() - now.tables[table].files.keys():
+                known.path(table, month).unlink(missing_ok=True)
+    except OSError as error:
+        raise ImporterError(
+            f"{folder}: the archive cannot be written: {error.strerror}",
+            "make room there" if error.errno == errno.ENOSPC else "give a folder that can be written to",
+        ) from error
+    return {
+        table: (written[table], sum(file.rows for file in its.values()), sum(file.bytes for file in its.values()))
+        for table, its in ((table, told.files) for table, told in now.tables.items())
+    }
+
+
+def write_changed(store: Store, known: Archive) -> tuple[Archive, Counter[str]]:
+    """Write the files of months that are not as the archive knows them, under their `new_name`; and count them by table."""
+    tables: dict[str, ArchivedTable] = {}
+    written: Counter[str] = Counter()
+    with reading_engine(store) as engine, without_globs(known.folder) as inside:
+        for table in MONTH_OF:
+            columns = store.columns_of(table)
+            old = known.tables.get(table, ArchivedTable({}, {}))
+            files = {}
+            for number, (rows, contents) in store.read_months(table, columns, "1").items() if columns else ():
+                month = f"{number // 100:04}-{number % 100:02}"
+                file, path = old.files.get(month), known.path(table, month)
+                is_same = file is not None and (file.rows, file.contents) == (rows, f"{contents:016x}")
+                if file is None or not is_same or old.columns != columns or not path.exists():
+                    path.parent.mkdir(exist_ok=True, mode=0o700)
+                    file = archive_month(store, engine, table, number, new_name(inside / table / path.name))
+                    written[table] += 1
+                files[month] = file
+            tables[table] = ArchivedTable(columns, files)
+    return Archive(known.folder, tables), written
+
+
+def refuse_less(known: Archive, now: Archive) -> None:
+    """Refuse to lose the usage that an archive has of days whose database is gone, or has forgotten them."""
+    daily = REPORTS["daily"].table
+    tokens, old = (
+        {month: int(file.sums["total_tokens"]) for month, file in archive.tables[daily].files.items()}
+        if daily in archive.tables
+        else {}
+        for archive in (now, known)
+    )
+    for month, more in old.items():
+        if tokens.get(month, 0) < more:
+            raise ImporterError(
+                f"{known.folder} has more usage of {month} than the database: {more:,} tokens against "
+                f"{tokens.get(month, 0):,}",
+                f"bring it back with --restore {known.folder}, or archive into another folder",
+            )
+
+
+@contextlib.contextmanager
+def staged(archive: Archive, store: Store) -> Iterator[Store]:
+    """The archive as a database of its own, for a while: in the embedded engine, or for a server in one in memory.
+
+    Every file is held against the manifest before. Raises ImporterError, which names the first file that is not whole.
+    """
+    with contextlib.ExitStack() as stack:
+        inside = stack.enter_context(without_globs(archive.folder))
+        paths: dict[str, list[Path]] = {}
+        for table, told in archive.tables.items():
+            for month in told.files:
+                path = archive.read_path(table, month)
+                if path is None:
+                    raise ImporterError(
+                        f"{archive.path(table, month)} is missing, or not the file that was archived; nothing was restored",
+                        "take it from a copy of the archive; without one, archive anew where the data still is",
+                    )
+                paths.setdefault(table, []).append(inside / table / path.name)
+        config = dataclasses.replace(store.config, database=STAGING)
+        archived = open_store(config) if config.embedded else open_memory_engine(config)
+        stack.callback(archived.close)
+        archived.command(f"DROP DATABASE IF EXISTS `{STAGING}` SYNC")  # of a run that was killed
+        stack.callback(archived.command, f"DROP DATABASE IF EXISTS `{STAGING}` SYNC")
+        archived.command(f"CREATE DATABASE `{STAGING}`")
+        archived.client.database = STAGING
+        for item in declared_schema():
+            if item.columns:
+                archived.command(item.statement)
+        archived.read_schema()
+        for table, files in paths.items():
+            known = archived.columns_of(table)
+            columns = {name: known[name] for name in archive.tables[table].columns if name in known}
+            for lost in archive.tables[table].columns.keys() - known.keys():
+                log.warning("%s of %s is a column that this version does not store: it is left out", lost, table)
+            for path in files if columns else ():
+                archived.command(
+                    f"INSERT INTO {table} ({', '.join(f'`{name}`' for name in columns)})"
+                    f" {select_from_parquet(columns, path)}",
+                    settings=INSERT_SETTINGS,
+                )
+        yield archived
+
+
+def restore_owner(archived: Store, store: Store) -> tuple[int, int, int, int]:
+    """Bring one machine's and user's archived rows to a database; returns how many rows of reports by OUTCOMES.
+
+    Where nothing else is stored of them, as it is after a restore that was killed, too, every row comes back as it was.
+    Otherwise it is a push: what is stored already, or is more, stays.
+    """
+    refuse_other_settings(archived, store)
+    if any(store.read_hashes(table) - archived.read_hashes(table) for table in USAGE_TABLES):
+        plans = push_owner(archived, store)
+        new, changed, unchanged, kept = (sum(len(getattr(p, what)) for p in plans.values()) for what in OUTCOMES)
+        return new, changed, unchanged, kept
+    reports = [report.table for report in REPORTS.values()]
+    before = sum(store.read_hashes(table).total() for table in reports)
+    copy_months(archived, store, HISTORY_TABLE)
+    push_logs(archived, store)
+    for table in USAGE_TABLES:
+        copy_months(archived, store, table)
+    lost = [table for table in USAGE_TABLES if archived.read_hashes(table) - store.read_hashes(table)]
+    if lost:
+        raise ImporterError(f"{lost[0]} does not hold what was restored", "look at the database, and run it again")
+    return sum(archived.read_hashes(table).total() for table in reports) - before, 0, before, 0
 
 
 # =====================================================================================================
@@ -4953,28 +5364,6 @@ class Answer:
 
 
 # ---- which rows: --days, --since, --until, --machine, --user, --source -------------------------------
-
-# As Report.day, of every table; NULL where it cannot be told.
-DAY_OF_CHILD = (
-    "multiIf(record_type IN ('daily', 'project_daily'), toDateOrNull(left(record_key, 10)),"
-    " record_type = 'monthly', toLastDayOfMonth(toDateOrNull(concat(record_key, '-01'))), NULL)"
-)
-DAY_OF = {
-    **{report.table: report.day for report in REPORTS.values()},
-    BREAKDOWNS_TABLE: DAY_OF_CHILD,
-    MODELS_TABLE: DAY_OF_CHILD,
-    "ccusage_messages": "date",
-    "ccusage_tool_calls": "date",
-    "ccusage_log_files": "NULL",
-    HISTORY_TABLE: "NULL",  # days of usage are asked for, not of imports
-}
-
-
-def sql_text(text: str) -> str:
-    """A text as a literal of ClickHouse's SQL."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0")
-    return f"'{escaped}'"
-
 
 MOST_DAYS = 20_000  # what queries accept
 
@@ -6458,6 +6847,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--push-local", action="store_true", help="bring the embedded database's rows to the server; import nothing"
     )
     what.add_argument(
+        "--archive",
+        metavar="DIR",
+        type=Path,
+        help="every table as Parquet files, what has changed alone; import nothing",
+    )
+    what.add_argument(
+        "--restore", metavar="DIR", type=Path, help="bring back what --archive has written; import nothing"
+    )
+    what.add_argument(
         "--watch",
         metavar="SECONDS",
         nargs="?",
@@ -7231,6 +7629,36 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
     return EXIT_DONE
 
 
+def run_archive(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Every table goes to a folder as files of Parquet."""
+    with opening(config, screen.wait, lock=not config.embedded or config.lock_path.exists()) as opened:
+        store = opened.result()[0]
+        if store is None or not store.holds_usage:
+            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+        told = store_archive(store, options.archive)
+    rows = [(table, *(f"{count:,}" for count in counts)) for table, counts in told.items()]
+    columns = (Column("table"), Column("written", "#"), Column("rows", "#"), Column("bytes", "#"))
+    screen.show([Table(f"Archived in {options.archive}", columns, rows)])
+    return EXIT_DONE
+
+
+def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """What --archive has written goes back, for every machine and user in it."""
+    archive = load_archive(options.restore)
+    with opening(config, screen.wait, lock=True, make_schema=True) as opened:
+        store = opened.result()[0]
+        assert store is not None
+        rows = []
+        with staged(archive, store) as archived:
+            for machine, user in archived.read_owners():
+                counts = restore_owner(owned_by(archived, machine, user), owned_by(store, machine, user))
+                rows.append((f"{user} on {machine}", *(f"{count:,}" for count in counts)))
+                log.info("restored %s on %s", user, machine, extra=FILE_ONLY)
+    columns = (Column("whose"), *(Column(what, "#") for what in OUTCOMES))
+    screen.show([Table(f"Restored from {options.restore}", columns, rows)])
+    return EXIT_DONE
+
+
 def run_check(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --check found; exit code 0 only when every required check holds."""
     findings = check_everything(config, with_unset=options.verbose or options.format == "json")
@@ -7278,6 +7706,8 @@ COMMANDS: Mapping[str, Callable[[Config, argparse.Namespace, Screen], int]] = {
     "compare": run_compare,
     "check_budget": run_check_budget,
     "push_local": run_push,
+    "archive": run_archive,
+    "restore": run_restore,
     "watch": run_watch,
     "stats": run_stats,
     "export": run_stats,

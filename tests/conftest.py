@@ -278,22 +278,31 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def oldest_engine() -> str:
-    """A Python with chDB 3.7, which carries the oldest supported engine, 25.8."""
-    folder = ROOT / ".cache" / "engine-25.8"
+def install_python(name: str, *packages: str) -> str:
+    """A Python with packages that pyproject.toml keeps out (hence --no-config), in a folder that stays from run to run."""
+    folder = ROOT / ".cache" / name
     python = folder / "bin" / "python"
     folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "engine-25.8.lock").open("w") as lock:
+    with (folder.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            # --no-config: pyproject.toml keeps pyarrow out, this chDB wants it.
             uv = [UV, "--no-config", "--quiet"]
             subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(folder)], check=True)
-            packages = ["chdb==3.7.2", "pandas", "pyarrow", "lz4", "backports.zstd"]
             subprocess.run([*uv, "pip", "install", "--python", str(python), *packages], check=True)
             (folder / "complete").touch()
     return str(python)
+
+
+@pytest.fixture(scope="session")
+def oldest_engine() -> str:
+    """chDB 3.7, which carries the oldest supported engine, 25.8."""
+    return install_python("engine-25.8", "chdb==3.7.2", "pandas", "pyarrow", "lz4", "backports.zstd")
+
+
+@pytest.fixture(scope="session")
+def parquet_readers() -> str:
+    """pandas and pyarrow, with which many will read an archive."""
+    return install_python("parquet-readers", "pandas>=2.2,<4", "pyarrow>=17,<25")
 
 
 @pytest.fixture

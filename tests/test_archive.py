@@ -1,0 +1,276 @@
+"""Every table goes out as Parquet, and comes back to the last bit: read by others, killed, damaged, onto other rows."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import conversation_logs
+import duckdb
+import pytest
+import sample_logs
+from conftest import NEWEST, ROOT, Machine, Server
+
+import ccusage_importer as ci
+
+TABLES = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", ci.own_file("ccusage_clickhouse_schema.sql"))
+YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
+
+
+def everything(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table as text, its last bit and its times of writing included."""
+    statements = [f"SELECT toString(tuple(*)) FROM {table} FINAL ORDER BY 1" for table in TABLES]
+    return dict(zip(TABLES, machine.queries(statements), strict=True))
+
+
+def written(said: str) -> int:
+    """How many files --archive says that it has written."""
+    return sum(int(count) for count in re.findall(r"^ccusage_\w+ +(\d+) ", said, re.MULTILINE))
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return told
+
+
+def tokens(by_source: Mapping[str, tuple[int, float]]) -> int:
+    return sum(count for count, _ in by_source.values())
+
+
+def empty(machine: Machine, folder: Path) -> Machine:
+    """The same home with another database, in which nothing is."""
+    return Machine(machine.home, settings={"CCUSAGE_DB_PATH": str(folder)})
+
+
+def run_patched(machine: Machine, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport ccusage_importer as ci\n{patch}"
+    script += f"\nraise SystemExit(ci.main({[*arguments]!r}))"
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=machine.environment(), capture_output=True, text=True, timeout=120, check=False)
+
+
+DIE_AT = """
+count = 0
+def dying(act):
+    def counted(*arguments, **more):
+        global count
+        result = act(*arguments, **more)
+        count += 1
+        if count == {step}:
+            os.kill(os.getpid(), 9)
+        return result
+    return counted
+"""
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """Two users' usage of two agents, from an old and a new ccusage, with conversations and a clean-up."""
+    home = tmp_path_factory.mktemp("told") / "home"
+    sample_logs.write_logs(home, days=36, sessions_per_day=1, messages=4, until=YESTERDAY)
+    machine = Machine(home, "18.0.11")
+    machine.imported("--quiet", CCUSAGE_USER="ada")
+    machine.delete_logs_before(days=30)
+    machine.version = NEWEST
+    conversation_logs.write_conversations(home, days=3, seed=3, until=YESTERDAY)
+    machine.imported("--quiet", CCUSAGE_USER="ada")
+    machine.imported("--quiet", CCUSAGE_USER="bob", MACHINE_NAME="elsewhere")
+    return machine
+
+
+@pytest.fixture(scope="session")
+def archive(told: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its archive, in a folder whose name means more to the engine than to anybody else."""
+    folder = tmp_path_factory.mktemp("archive") / "of {1..2} *"
+    told.imported("--archive", str(folder), "--quiet")
+    return folder
+
+
+def test_what_comes_back_equals_what_went(told: Machine, archive: Path, tmp_path: Path, server: Server) -> None:
+    expected = everything(told)
+    assert all(expected.values())  # or nothing would be shown of a table
+    assert "NULL" in "".join(row for (row,) in expected["ccusage_usage_sessions"])
+    elsewhere = empty(told, tmp_path / "db")
+    said = elsewhere.imported("--restore", str(archive))
+    assert re.search(r"^ada on \S+ +[1-9]\d* +0 +0 +0$", said, re.MULTILINE), said
+    assert re.search(r"^bob on elsewhere +[1-9]\d* +0 +0 +0$", said, re.MULTILINE), said
+    assert everything(elsewhere) == expected
+    # so the archive of what came back has nothing to write, nor a second one of what went
+    assert written(elsewhere.imported("--archive", str(archive))) == 0
+
+    served = Machine(told.home, server=server)
+    served.imported("--restore", str(archive), "--quiet")
+    assert everything(served) == expected
+    said = served.imported("--restore", str(archive))
+    assert re.search(r"^ada on \S+ +0 +0 +[1-9]\d* +0$", said, re.MULTILINE), said
+    served.imported("--archive", str(tmp_path / "again"), "--quiet")
+    contents = [
+        {(t, month): file["contents"] for t, table in m["tables"].items() for month, file in table["files"].items()}
+        for m in (manifest(archive), manifest(tmp_path / "again"))
+    ]
+    assert contents[0] == contents[1]
+    # imports go on as if nothing had happened
+    elsewhere.imported("--quiet", CCUSAGE_USER="ada")
+    now, then = elsewhere.sums(), told.sums()
+    assert {name: tokens(of) for name, of in now.items()} == {name: tokens(of) for name, of in then.items()}
+
+
+def test_others_can_read_it(archive: Path, parquet_readers: str) -> None:
+    folder = Path(str(archive))
+    tables = manifest(folder)["tables"]
+    types = {
+        "Date": "DATE",
+        "DateTime('UTC')": "TIMESTAMP WITH TIME ZONE",
+        "DateTime64(3, 'UTC')": "TIMESTAMP WITH TIME ZONE",
+        "Float64": "DOUBLE",
+        "UInt64": "UBIGINT",
+        "LowCardinality(String)": "VARCHAR",
+        "Map(LowCardinality(String), UInt64)": "MAP(VARCHAR, UBIGINT)",
+    }
+    link = folder.parent / "plain"
+    link.symlink_to(folder)
+    connection = duckdb.connect()
+    for table, its in tables.items():
+        source = f"read_parquet('{link / table}/*.parquet')"
+        [(rows,)] = connection.execute(f"SELECT count(*) FROM {source}").fetchall()
+        assert rows == sum(file["rows"] for file in its["files"].values())
+        seen = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        assert list(seen) == list(its["columns"])
+        for name, kind in its["columns"].items():
+            assert seen[name] == types.get(kind, seen[name]), (table, name, kind)
+        for month, file in its["files"].items():
+            assert file["bytes"] == (folder / table / f"{month}.parquet").stat().st_size
+            for name, total in file["sums"].items():
+                of_month = f"read_parquet('{link / table / month}.parquet')"
+                [(found,)] = connection.execute(f'SELECT sum("{name}") FROM {of_month}').fetchall()
+                assert float(found) == pytest.approx(total, abs=1e-6)
+    codecs = {
+        codec
+        for table in tables
+        for (codec,) in connection.execute(
+            f"SELECT DISTINCT compression FROM parquet_metadata('{link / table}/*.parquet')"
+        ).fetchall()
+    }
+    assert codecs == {"ZSTD"}
+    script = """
+import json, sys
+import pandas, pyarrow.dataset
+told = {}
+for table in sys.argv[2:]:
+    frame = pandas.read_parquet(f"{sys.argv[1]}/{table}")
+    assert len(frame) == pyarrow.dataset.dataset(f"{sys.argv[1]}/{table}").count_rows()
+    told[table] = {name: int(frame[name].sum()) for name in frame if name.endswith("_tokens")}
+print(json.dumps(told))
+"""
+    command = [parquet_readers, "-c", script, str(folder), *tables]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = {
+        table: {
+            name: sum(int(file["sums"][name]) for file in its["files"].values())
+            for name in its["columns"]
+            if name.endswith("_tokens")
+        }
+        for table, its in tables.items()
+    }
+    assert json.loads(result.stdout) == expected
+
+
+def copied(archive: Path, folder: Path) -> Path:
+    shutil.copytree(archive, folder)
+    return folder
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES: Mapping[str, Any] = {
+    "a flipped bit": ("ccusage_tool_calls", flip),
+    "a cut file": ("ccusage_usage_blocks", lambda path: path.write_bytes(path.read_bytes()[:-9])),
+    "a missing file": ("ccusage_import_history", Path.unlink),
+}
+
+
+def test_a_damaged_archive_is_named_and_nothing_restored(told: Machine, archive: Path, tmp_path: Path) -> None:
+    elsewhere = empty(told, tmp_path / "db")
+    for number, (table, damage) in enumerate(DAMAGES.values()):
+        damaged = copied(archive, tmp_path / str(number))
+        path = sorted((damaged / table).iterdir())[-1]
+        damage(path)
+        result = elsewhere.run("--restore", str(damaged))
+        assert result.returncode == 1
+        assert str(path) in result.stderr
+        assert "nothing was restored" in result.stderr
+    assert not any(everything(elsewhere).values())
+    (damaged / "manifest.json").write_text("{}", encoding="utf-8")
+    for folder in (damaged, tmp_path):
+        result = elsewhere.run("--restore", str(folder))
+        assert (result.returncode, "holds no archive" in result.stderr) == (2, True)
+
+
+def test_a_restore_that_is_killed_is_done_by_the_next(told: Machine, archive: Path, tmp_path: Path) -> None:
+    elsewhere = empty(told, tmp_path / "db")
+    for step in (1, 3, 6, 7):  # history, messages, children, rows: each run goes on where the last one ended
+        patch = DIE_AT.format(step=step) + "ci.Store.insert_from = dying(ci.Store.insert_from)"
+        result = run_patched(elsewhere, patch, "--restore", str(archive), "--quiet")
+        assert result.returncode == -signal.SIGKILL, result.stderr
+    elsewhere.imported("--restore", str(archive), "--quiet")
+    assert everything(elsewhere) == everything(told)
+    client = [name for (name,) in elsewhere.query("SELECT name FROM system.databases")]
+    assert ci.STAGING not in client
+
+
+def test_only_what_has_changed_is_written_and_no_kill_harms_it(told: Machine, archive: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(told.home, home, symlinks=True)
+    machine = Machine(home)
+    before, now = copied(archive, tmp_path / "before"), copied(archive, tmp_path / "now")
+    expected = everything(machine)
+    session = max((home / ".claude").rglob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    text = session.read_text(encoding="utf-8")
+    session.write_text(text + text.replace('"requestId":"', '"requestId":"more_').replace('"id":"msg', '"id":"more'))
+    machine.imported("--quiet", CCUSAGE_USER="ada")
+    for step, act in ((3, "ci.Store.write_parquet"), (1, "ci.write_file")):
+        patch = DIE_AT.format(step=step) + f"{act} = dying({act})"
+        result = run_patched(machine, patch, "--archive", str(now), "--quiet")
+        assert result.returncode == -signal.SIGKILL, result.stderr
+        # the first dies before its manifest, the second after it: the archive is the old one, or the new one
+        elsewhere = empty(machine, tmp_path / f"db{step}")
+        elsewhere.imported("--restore", str(now), "--quiet")
+        assert everything(elsewhere) == (expected if step == 3 else everything(machine))
+    assert list(now.glob("*/.*.new"))
+    assert written(machine.imported("--archive", str(now))) == 0
+    assert not list(now.glob("*/.*"))
+    changed = {path for path in now.glob("*/*.parquet") if not filecmp.cmp(path, before / path.relative_to(now), False)}
+    assert 0 < len(changed) < len(list(now.glob("*/*.parquet"))) / 2 + 2
+    assert {path.stem for path in changed} == {f"{YESTERDAY:%Y-%m}", f"{datetime.now(timezone.utc):%Y-%m}"}
+    # a database that has less takes no archive's place
+    result = empty(machine, tmp_path / "less").run("--archive", str(now))
+    assert "nothing is stored" in result.stderr
+    less = empty(machine, tmp_path / "less")
+    less.imported("--quiet", CCUSAGE_USER="ada")
+    result = less.run("--archive", str(now))
+    assert result.returncode == 1
+    assert f"--restore {now}" in result.stderr
+    assert not list(now.glob("*/.*"))
+    # and is brought up to it by the rules of an import: more stays, what it lacks comes, others' rows are theirs
+    more = less.sums()
+    less.imported("--restore", str(before), "--quiet")
+    after = less.sums()
+    of_both = machine.sums()
+    assert {name: tokens(of) for name, of in after.items()} == {name: tokens(of) for name, of in of_both.items()}
+    assert tokens(after["daily"]) > tokens(more["daily"])
+    less.imported("--restore", str(before), "--quiet")
+    assert {name: tokens(of) for name, of in less.sums().items()} == {n: tokens(of) for n, of in after.items()}
+    assert written(less.imported("--archive", str(now))) > 0
