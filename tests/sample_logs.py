@@ -73,6 +73,7 @@ def sandbox_environment(home: Path) -> dict[str, str]:
     environment.setdefault("UV_CACHE_DIR", str(real_home / ".cache" / "uv"))
     environment.setdefault("npm_config_cache", str(real_home / ".npm"))
     environment.setdefault("npm_config_userconfig", str(real_home / ".npmrc"))
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python compiles a library once
     environment["HOME"] = str(home)
     return environment
 
