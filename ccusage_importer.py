@@ -602,7 +602,8 @@ REPORTS: dict[str, Report] = {
             columns=("session_id", "project_path", "first_activity", "last_activity"),
             record_key="session_id",
             # those of sessions that have messages in the time of the others, too
-            scope="(session_id IN {sessions:Array(String)} OR last_activity >= {first_day:Date} - 1)",
+            # no day is before 1970-01-01: the one before it is in 2149
+            scope="(session_id IN {sessions:Array(String)} OR last_activity >= greatest({first_day:Date}, toDate(1)) - 1)",
             sum_of={"session_id": "session_id"},
             began="toUnixTimestamp(ifNull(first_activity, toDateTime(0)))",
             ended="toUnixTimestamp(last_activity)",
@@ -1901,6 +1902,233 @@ def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
                 what = f"{record.report} {record.record_key} ({record.source})"
                 compare(what, record.usage, "records", sum_usage(usages), "models")
     return found
+
+
+# ---- the tables of the older importer, which --adopt reads -------------------------------------------
+
+OLD_SOURCES = {"ccusage": CLAUDE}
+OLD_HASH = re.compile(r"[0-9a-f]{8}")
+OLD_BLOCK = re.compile(r"(?:gap-)?([0-9-]{10}T[0-9:]{8})")
+SUBAGENTS = "subagents"  # the folder of a session's sub-agents, which ccusage 15 to 18 tell as a session
+# A record's key in its tables of models, by report.
+OLD_KEYS = {
+    "daily": "{date}",
+    "monthly": "{month}",
+    "session": "{session_id}",
+    "blocks": "{block_id}",
+    "projects": "{date}_{project_id}",
+}
+
+
+def old_hash(name: str) -> str:
+    """How the older importer hides a name: never with a key."""
+    return Privacy().name(name)
+
+
+NO_PROJECT = frozenset(name for said in ("", "Unknown Project", "unknown") for name in (said, old_hash(said)))
+
+
+@dataclass(frozen=True)
+class OldRow:
+    """A row of the older importer as it is stored, times as moments; `machine` is empty before it had that column."""
+
+    report: str
+    source: str
+    machine: str
+    columns: Mapping[str, Any]
+    usage: Usage
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def child_key(self) -> tuple[str, str, str, str]:
+        """Record type, source, machine and key of its models."""
+        record_type = REPORTS[self.report].record_type
+        return (record_type, self.source, self.machine, OLD_KEYS[self.report].format_map(self.columns))
+
+
+@dataclass(frozen=True)
+class OldTables:
+    """All rows of the older importer, and of its tables of models what is said of each `OldRow.child_key`."""
+
+    rows: Sequence[OldRow]
+    models: Mapping[tuple[str, str, str, str], Collection[str]]
+    breakdowns: Mapping[tuple[str, str, str, str], Mapping[str, Usage]]
+
+    @property
+    def machines(self) -> set[str]:
+        return {row.machine for row in self.rows if row.report != "projects"}
+
+
+@dataclass(frozen=True)
+class OldNames:
+    """What is stored here for names that the older importer stored as they are or, mostly, hashed.
+
+    `projects`, `sessions` and `folders` (project and session) by that hash, as far as they are known here.
+    """
+
+    privacy: Privacy
+    projects: Mapping[str, str] = field(default_factory=dict)
+    sessions: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def project(self, name: str) -> str:
+        name = self.projects.get(name, name)
+        return name if OLD_HASH.fullmatch(name) else self.privacy.name(name)
+
+    def session(self, session_id: str) -> str:
+        session_id = self.sessions.get(session_id, session_id)
+        return session_id if OLD_HASH.fullmatch(session_id) else self.privacy.session(session_id)
+
+
+def mended(row: OldRow, machines: Collection[str]) -> OldRow:
+    """The row without a fault of its importer.
+
+    For months it stored a project's day with machine and project in each other's column, and added it anew in every
+    run. Its server took the times of blocks, UTC without saying so, for those of the machine's zone: the id knows.
+    """
+    columns = dict(row.columns)
+    if row.report == "projects" and row.machine not in machines and columns["project_id"] in machines:
+        return dataclasses.replace(row, machine=columns["project_id"], columns={**columns, "project_id": row.machine})
+    if row.report == "blocks" and (start := OLD_BLOCK.match(columns["block_id"])):
+        with contextlib.suppress(ValueError):
+            late = columns["start_time"] - datetime.fromisoformat(f"{start[1]}+00:00")
+            columns |= {name: value - late for name, value in columns.items() if isinstance(value, datetime)}
+    return dataclasses.replace(row, columns=columns)
+
+
+def adopt_day(columns: Mapping[str, Any], names: OldNames, source: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    return str(columns["date"]), {"date": columns["date"]}
+
+
+def adopt_month(columns: Mapping[str, Any], names: OldNames, source: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    return columns["month"], {name: columns[name] for name in REPORTS["monthly"].columns}
+
+
+def adopt_session(
+    columns: Mapping[str, Any], names: OldNames, source: str, now: datetime
+) -> tuple[str, dict[str, Any]]:
+    """A session by the names of `reshape_session`, all sessions of a project in one row as there."""
+    session_id, project = columns["session_id"], columns["project_path"]
+    if session_id in (SUBAGENTS, old_hash(SUBAGENTS)):
+        folder, session_id = names.folders.get(project, ("", project))
+        project = names.project(folder) if folder else ""
+    elif project not in NO_PROJECT:
+        project = names.project(project)
+    else:
+        project = names.project(session_id) if source == CLAUDE else ""
+    session_id = project if project == names.project(session_id) else names.session(session_id)
+    last = datetime.combine(columns["last_activity"], datetime.min.time(), timezone.utc)
+    return session_id, {
+        "session_id": session_id,
+        "project_path": project,
+        "first_activity": None,
+        "last_activity": last,
+    }
+
+
+def adopt_block(columns: Mapping[str, Any], names: OldNames, source: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    own = {name: columns.get(name) for name in REPORTS["blocks"].columns}
+    if columns["end_time"] <= now:  # the last one stayed active where its importer never came again
+        own |= {"is_active": 0, "burn_rate": None, "projection": None}
+    return columns["block_id"], own
+
+
+def adopt_project(
+    columns: Mapping[str, Any], names: OldNames, source: str, now: datetime
+) -> tuple[str, dict[str, Any]]:
+    project_id = names.project(columns["project_id"])
+    return f"{columns['date']}/{project_id}", {"date": columns["date"], "project_id": project_id}
+
+
+ADOPT: Mapping[str, Callable[[Mapping[str, Any], OldNames, str, datetime], tuple[str, dict[str, Any]]]] = {
+    "daily": adopt_day,
+    "monthly": adopt_month,
+    "session": adopt_session,
+    "blocks": adopt_block,
+    "projects": adopt_project,
+}
+
+
+def same_machines(
+    days: Mapping[str, Mapping[date, Usage]], known: Mapping[str, Mapping[date, Usage]]
+) -> dict[str, str]:
+    """Of old machine names those that mean a known one: written alike, or with a day of just the same tokens.
+
+    Under two names a computer's usage would count twice.
+    """
+    spelled = {name.lower(): name for name in known}
+    return {
+        old: name
+        for old, its_days in days.items()
+        if (name := spelled.get(old.lower()))
+        or (
+            name := next(
+                (
+                    name
+                    for name, stored in known.items()
+                    if any(stored[day].tokens[:4] == its_days[day].tokens[:4] for day in its_days.keys() & stored)
+                ),
+                None,
+            )
+        )
+    }
+
+
+def made_whole(record: Record, parts: Sequence[Record]) -> Record:
+    """The record with what its importer has deleted of it, as far as its `parts`, a day's projects or a month's days, tell.
+
+    It deleted the models of one machine's days for all machines, and of a day each project with its log. Models that do
+    not add up to the record are left out.
+    """
+    whole, by_model = sum_usage(part.usage for part in parts), sum_by_model(part.breakdowns for part in parts)
+    if record.report == "daily" and whole.total > record.usage.total:
+        its_models = tuple(model for part in parts for model in part.models)
+        record = dataclasses.replace(record, usage=whole, models=its_models, breakdowns=by_model)
+    breakdowns = {model: usage for model, usage in record.breakdowns.items() if model != SYNTHETIC_MODEL}
+    rest = record.usage.minus(sum_usage(breakdowns.values()))
+    lacking = {*record.models} - {*breakdowns, SYNTHETIC_MODEL}
+    if len(lacking) == 1 and (tokens := sum(rest.tokens[:4])):
+        breakdowns[lacking.pop()] = Usage.of([*rest.tokens[:4], tokens], rest.cost)
+    for found in (breakdowns, by_model, {}):
+        if sum_usage(found.values()).tokens[:4] == record.usage.tokens[:4]:
+            break
+    models = tuple(sorted({*record.models, *found} - {SYNTHETIC_MODEL}))
+    return dataclasses.replace(record, models=models, breakdowns=dict(sorted(found.items())))
+
+
+def adopt_rows(
+    old: OldTables, names: OldNames, machines: Mapping[str, str], now: datetime
+) -> tuple[dict[str, dict[str, list[Record]]], dict[str, dict[ChildKey, datetime]]]:
+    """The older importer's rows as records by machine and report, and when each was first stored.
+
+    It added rows instead of replacing them wherever its deletes missed: of several for one key the largest is taken.
+    Its days of OpenCode's projects have the first message of each session alone, and are left out.
+    """
+    copies: defaultdict[tuple[str, str, str, str], list[tuple[OldRow, dict[str, Any]]]] = defaultdict(list)
+    known = old.machines
+    for row in (mended(row, known) for row in old.rows):
+        source = OLD_SOURCES.get(row.source, row.source)
+        if row.report != "projects" or source == CLAUDE:
+            key, columns = ADOPT[row.report](row.columns, names, source, now)
+            copies[machines.get(row.machine, row.machine), row.report, source, key].append((row, columns))
+    records: defaultdict[str, dict[str, list[Record]]] = defaultdict(lambda: {name: [] for name in REPORTS})
+    created: defaultdict[str, dict[ChildKey, datetime]] = defaultdict(dict)
+    for (machine, report, source, key), rows in sorted(copies.items()):
+        row, columns = max(rows, key=lambda item: (item[0].usage.total, item[0].updated_at))
+        breakdowns = {names.privacy.model(m): usage for m, usage in old.breakdowns.get(row.child_key, {}).items()}
+        models = tuple(sorted(map(names.privacy.model, old.models.get(row.child_key, ()))))
+        raw = json_text({"adoptedFrom": REPORTS[report].table})
+        record = Record(report, source, key, columns, row.usage, models, breakdowns, raw)
+        records[machine][report].append(record)
+        created[machine][child_key(record)] = min(item.created_at for item, _ in rows)
+    for by_report in records.values():
+        for report, parts_report in (("projects", ""), ("session", ""), ("daily", "projects"), ("monthly", "daily")):
+            parts: defaultdict[Key, list[Record]] = defaultdict(list)
+            for part in by_report.get(parts_report, ()):
+                parts[part.source, part.record_key[: 7 if report == "monthly" else 10]].append(part)
+            by_report[report] = [made_whole(record, parts[record.key]) for record in by_report[report]]
+    return dict(records), dict(created)
 
 
 # =====================================================================================================
@@ -3500,6 +3728,82 @@ class Store:
         cost = round(cost, DOLLAR_DIGITS)
         return {"cost": cost, "tokens": tokens, "days": days, "days_by_source": sources, "sessions": sessions}
 
+    def read_days(self) -> dict[str, dict[date, Usage]]:
+        """Claude Code's days of this user by machine."""
+        found: defaultdict[str, dict[date, Usage]] = defaultdict(dict)
+        for machine, day, *tokens, cost in self.query(
+            f"SELECT toString(machine_name), date, {', '.join(USAGE_COLUMNS)}, total_cost"
+            f" FROM {REPORTS['daily'].table} FINAL WHERE user_name = {{user:String}} AND source = {{source:String}}",
+            {"user": self.config.user_name, "source": CLAUDE},
+        ):
+            found[machine][day] = Usage.of(tokens, cost)
+        return found
+
+    def read_session_ids(self) -> list[str]:
+        """The sessions of this user, on all machines."""
+        rows = self.query(
+            f"SELECT DISTINCT session_id FROM {REPORTS['session'].table} WHERE user_name = {{user:String}}",
+            {"user": self.config.user_name},
+        )
+        return [session_id for (session_id,) in rows]
+
+    def read_old_tables(self, database: str) -> OldTables:
+        """All that the older importer has stored in a database beside this one; its first version had no machines, its
+        last one sources.
+        """
+        types: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for table, name, column_type in self.query(
+            "SELECT table, name, type FROM system.columns WHERE database = {database:String}", {"database": database}
+        ):
+            types[table][name] = column_type
+        days = types[REPORTS["daily"].table]
+        if not days or "user_name" in days:
+            what = "has this importer's own tables" if days else f"has no table {REPORTS['daily'].table}"
+            raise ImporterError(
+                f"--adopt: the database {database} on {self.config.target} {what}",
+                "name the database that the older importer, ccusage-import in Python, has filled; CH_USER must see it",
+                EXIT_USAGE,
+            )
+
+        def read(table: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+            """Its rows by name, machine and source among them; no value for a column that it lacks."""
+            texts = {"machine_name": "''", "source": f"'{CLAUDE}'"}
+            listed = [name for name in (*texts, *names) if name in types[table] or name in texts]
+            times = {name for name in listed if "DateTime" in types[table].get(name, "")}
+            chosen = (
+                f"toInt64(toUnixTimestamp({name}))" if name in times else name if name in types[table] else texts[name]
+                for name in listed
+            )
+            rows = self.query(f"SELECT {', '.join(chosen)} FROM `{database}`.{table}") if types[table] else []
+            for row in rows:
+                yield {
+                    name: EPOCH + timedelta(seconds=value) if name in times and value is not None else value
+                    for name, value in zip(listed, row, strict=True)
+                }
+
+        found: list[OldRow] = []
+        for report in REPORTS.values():
+            names = [*report.columns, *USAGE_COLUMNS, report.cost_column, "created_at", "updated_at"]
+            for row in read(report.table, names):
+                usage = Usage.of(map(row.pop, USAGE_COLUMNS), round(row.pop(report.cost_column), DOLLAR_DIGITS))
+                owner = (row.pop("source"), row.pop("machine_name"))
+                stamps = (row.pop("created_at", EPOCH), row.pop("updated_at", EPOCH))
+                found.append(OldRow(report.name, *owner, row, usage, *stamps))
+        models: defaultdict[tuple[str, str, str, str], set[str]] = defaultdict(set)
+        breakdowns: defaultdict[tuple[str, str, str, str], dict[str, Usage]] = defaultdict(dict)
+        of_record = ("record_type", "source", "machine_name", "record_key")
+        for row in read(MODELS_TABLE, ("record_type", "record_key", "model_name")):
+            kind, source, machine, key = (row[name] for name in of_record)
+            models[kind, source, machine, key].add(row["model_name"])
+        parts = USAGE_COLUMNS[:4]
+        for row in read(BREAKDOWNS_TABLE, ("record_type", "record_key", "model_name", *parts, "cost")):
+            kind, source, machine, key = (row[name] for name in of_record)
+            tokens = [row[name] for name in parts]
+            usage = Usage.of([*tokens, sum(tokens)], round(row["cost"], DOLLAR_DIGITS))
+            by_model = breakdowns[kind, source, machine, key]
+            by_model[row["model_name"]] = max(usage, by_model.get(row["model_name"], usage), key=lambda one: one.total)
+        return OldTables(found, models, breakdowns)
+
     # -- writing --
 
     def write_plans(
@@ -4762,6 +5066,75 @@ def push_history(local: Store, served: Store) -> None:
     runs = [row for row in local.read_history() if row["import_id"] not in there]
     if runs:
         served.insert(HISTORY_TABLE, runs)
+
+
+# ---- history of the older importer: --adopt ----------------------------------------------------------
+
+
+def old_names(store: Store, privacy: Privacy) -> OldNames:
+    """What names there can be in the older importer's tables, as far as logs and sessions here tell."""
+    found, _ = find_logs(claude_folders(os.environ), Privacy(hashed=False))
+    projects = {old_hash(file.project_id): file.project_id for file in found}
+    folders = {
+        name: (file.project_id, file.session_id)
+        for file in found
+        for path in (f"{file.project_id}/{file.session_id}",)
+        for name in (path, old_hash(path))
+    }
+    sessions = {old_hash(file.session_id): file.session_id for file in found}
+    sessions |= {old_hash(session_id): session_id for session_id in store.read_session_ids()}
+    return OldNames(privacy, projects, sessions, folders)
+
+
+def plan_adopted(store: Store, records: Mapping[str, Sequence[Record]], now: datetime) -> dict[str, Plan]:
+    """Plans for what the older importer knows more of than what is stored; the rest is unchanged or kept."""
+    plans = {name: Plan(name) for name in REPORTS}
+    stored = store.read_stored(records)
+    gained: dict[str, list[Record]] = {name: [] for name in REPORTS}
+    for name, report_records in records.items():
+        for record in report_records:
+            old = stored[name].get(record.key)
+            if old is None or record.usage.total > old.usage.total:
+                gained[name].append(record)
+            elif record.content_hash == old.content_hash:
+                plans[name].unchanged.append(record)
+            else:
+                plans[name].kept.append((record, old))
+    if any(gained.values()):
+        for name, plan in plan_import(Past(store), gained, store.config, Dialect.AGENTS, now)[0].items():
+            plans[name].add(plan)
+    return plans
+
+
+def adopt(store: Store, database: str, writes: bool) -> dict[str, dict[str, Plan]]:
+    """Bring what the older importer has stored into this database, by the same plan; returns the plans by machine.
+
+    All of its machines are this user's, under the names that they have; without a name it is this one. What is stored
+    here, or more of it, stays; so it can be done again, and after an interruption.
+    """
+    config, now = store.config, datetime.now(timezone.utc)
+    privacy = privacy_of(config)
+    old = store.read_old_tables(database)
+    days: defaultdict[str, dict[date, Usage]] = defaultdict(dict)
+    for row in old.rows:
+        if row.report == "daily" and OLD_SOURCES.get(row.source, row.source) == CLAUDE:
+            days[row.machine][row.columns["date"]] = row.usage
+    known = {config.machine_name: {}, **store.read_days()}
+    machines = {"": config.machine_name, **same_machines(days, known)}
+    records, created = adopt_rows(old, old_names(store, privacy), machines, now)
+    plans = {}
+    for machine, by_report in records.items():
+        owner = owned_by(store, machine, config.user_name)
+        last = owner.read_last_import()
+        if last is not None:
+            checked_settings(last, last.timezone, privacy, owner.config)
+        plans[machine] = plan_adopted(owner, by_report, now)
+        if writes:
+            writing = [plan for plan in plans[machine].values() if not plan.is_empty]
+            # an interrupted one may have left children of rows that are new
+            owner.write_plans(writing, repair=bool(writing), created=created[machine])
+            owner.check_written(writing)
+    return plans
 
 
 # =====================================================================================================
@@ -6865,6 +7238,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--check-budget", action="store_true", help="exit 4 if a budget is or will be exceeded")
     parser.add_argument(
+        "--adopt",
+        metavar="DATABASE",
+        help="bring in what the older importer has stored in this database (with --dry-run: say what); import nothing",
+    )
+    parser.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
@@ -7323,8 +7701,9 @@ def check_options(options: argparse.Namespace) -> None:
         raise ImporterError(f"--export: there is no folder {folder}", "make it, or give another file", EXIT_USAGE)
     given = given_flags(options)
     asked = given & {*COMMANDS, "dry_run"} or {"import"}
-    if "export" in asked and asked - {"export", "stats"}:
-        raise ImporterError("--export writes the statistics alone", "leave the other flag out", EXIT_USAGE)
+    for name, beside, does in (("export", "stats", "writes the statistics"), ("adopt", "dry_run", "adopts")):
+        if name in asked and asked - {name, beside}:
+            raise ImporterError(f"--{name} {does} alone", "leave the other flag out", EXIT_USAGE)
     for name, commands in READ_BY.items():
         if name in given and not asked & {*commands}:
             what = f"{flag_words([name])} belongs to {flag_words(commands)}"
@@ -7659,6 +8038,24 @@ def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> 
     return EXIT_DONE
 
 
+def run_adopt(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """What the older importer has stored in another database of this server or engine comes into this one."""
+    database = read_database("--adopt", options.adopt)
+    writes = not options.dry_run
+    with opening(config, screen.wait, lock=writes or config.lock_path.exists(), make_schema=writes) as opened:
+        store, _ = opened.result()
+        if store is None or not store.holds_usage:
+            raise ImporterError(f"nothing is stored in {config.target} yet", "import first, or leave out --dry-run")
+        plans = adopt(store, database, writes)
+    rows = []
+    for machine, by_report in sorted(plans.items()):
+        counts = [sum(len(getattr(plan, what)) for plan in by_report.values()) for what in OUTCOMES]
+        rows.append((machine, *(f"{count:,}" for count in counts)))
+    columns = (Column("machine"), *(Column(what, "#") for what in OUTCOMES))
+    screen.show([Table(f"{'Adopted' if writes else 'To adopt'} from {database}", columns, rows)])
+    return EXIT_DONE
+
+
 def run_check(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --check found; exit code 0 only when every required check holds."""
     findings = check_everything(config, with_unset=options.verbose or options.format == "json")
@@ -7708,6 +8105,7 @@ COMMANDS: Mapping[str, Callable[[Config, argparse.Namespace, Screen], int]] = {
     "push_local": run_push,
     "archive": run_archive,
     "restore": run_restore,
+    "adopt": run_adopt,
     "watch": run_watch,
     "stats": run_stats,
     "export": run_stats,

@@ -168,6 +168,7 @@ def test_what_is_written_is_read_back_whole(store: ci.Store) -> None:
         }
         assert there == index(records)
         assert all(before <= row.updated_at <= now for row in rows[name].values())
+    assert store.read_stored({}, everything=True) == rows
     keys = [ci.child_key(record) for records in RECORDS.values() for record in records]
     nobody = ("daily", "claude", "2020-01-01")
     assert store.read_children([*keys, nobody]) == {
