@@ -338,6 +338,19 @@ ENGINE = ReplacingMergeTree(read_at)
 ORDER BY (machine_name, user_name, source, file_id)
 COMMENT 'log files that have been read, written last: what is here is in the other tables';
 
+-- one row per user and period: what may be spent. Filled by hand: a team's by its administrator, your own by you
+CREATE TABLE IF NOT EXISTS ccusage_budgets
+(
+    user_name  LowCardinality(String)        COMMENT 'whose budget it is, as in the other tables',
+    period     Enum8('day' = 1, 'month' = 2) COMMENT 'in what time: day or month',
+    dollars    Float64                       COMMENT 'US dollars that may be spent in it, on all machines; 0: no budget any more',
+    updated_at DateTime('UTC')               DEFAULT now('UTC') COMMENT 'when it was set, UTC; the latest wins'
+)
+ENGINE = ReplacingMergeTree(updated_at)
+ORDER BY (user_name, period)
+SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
+COMMENT 'budgets by user, filled by hand';
+
 -- one row per day: all sources, machines and users together
 CREATE VIEW IF NOT EXISTS ccusage_v_daily_summary AS
 SELECT

@@ -657,6 +657,7 @@ REPORTS: dict[str, Report] = {
 BREAKDOWNS_TABLE = "ccusage_model_breakdowns"
 MODELS_TABLE = "ccusage_models_used"
 HISTORY_TABLE = "ccusage_import_history"
+BUDGETS_TABLE = "ccusage_budgets"
 MESSAGES_TABLE = "ccusage_messages"
 TOOLS_TABLE = "ccusage_tool_calls"
 LOG_FILES_TABLE = "ccusage_log_files"
@@ -3106,6 +3107,7 @@ EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 
 INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
 BATCH_ROWS = 10_000  # of one insert: bounds the memory of a first import
 MANY_KEYS = 20_000
+MERGE = "ENGINE = Merge("
 LOCAL = "_local"  # of a cluster: the part of a table that a shard holds
 SCHEMA_FILE = "ccusage_clickhouse_schema.sql"
 PARAMETER_BYTES = 60_000  # ClickHouse takes 128 KB in one form field
@@ -3194,6 +3196,12 @@ def split_statements(sql: str) -> list[str]:
     return [statement.strip() for statement in re.split(r";[ \t]*(?:\n|$)", sql) if statement.strip()]
 
 
+def named_parts(sql: str) -> dict[str, str]:
+    """What stands under each line `-- name: X` of a .sql file, in its order; comments at a part's start are left out."""
+    parts = re.split(r"(?m)^-- name: (\w+)\n", sql)[1:]
+    return dict(zip(parts[::2], (re.sub(r"\A(--.*\n)+", "", text) for text in parts[1::2]), strict=True))
+
+
 def chunked(values: Sequence[Any]) -> Iterator[list[Any]]:
     """The values in runs that fit in one query parameter."""
     run: list[Any] = []
@@ -3214,6 +3222,15 @@ def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
         yield records[start : start + BATCH_ROWS]
 
 
+def team_statements(statements: Iterable[str], team: str) -> Iterator[str]:
+    """The schema's statements for the database over a team's: what holds people's rows merges theirs and stores nothing."""
+    for statement in statements:
+        table = re.search(r"CREATE TABLE IF NOT EXISTS (\w+)", statement)
+        is_peoples = table is not None and re.search(r"(?m)^ +machine_name ", statement)
+        merge = f")\n{MERGE}REGEXP('^{team}_.+'), '^{table[1]}$')\nCOMMENT" if table and is_peoples else ""
+        yield re.sub(r"(?s)\)\nENGINE = .*\nCOMMENT", merge, statement) if merge else statement
+
+
 def cluster_statements(statements: Iterable[str], cluster: str) -> Iterator[str]:
     """The schema's statements for a cluster: a replicated table on each shard, and one before all of them.
 
@@ -3222,13 +3239,14 @@ def cluster_statements(statements: Iterable[str], cluster: str) -> Iterator[str]
     everywhere = f"ON CLUSTER `{cluster}`"
     for statement in statements:
         table = re.search(r"CREATE TABLE IF NOT EXISTS (\w+)", statement)
-        if table is None:
-            yield re.sub(r"(CREATE VIEW IF NOT EXISTS \w+)", rf"\1 {everywhere}", statement)
+        if table is None or MERGE in statement:
+            yield re.sub(r"(CREATE (?:VIEW|TABLE) IF NOT EXISTS \w+)", rf"\1 {everywhere}", statement)
             continue
         local = statement.replace(table[0], f"{table[0]}{LOCAL} {everywhere}")
         place = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}', "
         yield local.replace("= ReplacingMergeTree(", f"= ReplicatedReplacingMergeTree({place}")
-        shard = "cityHash64(machine_name, user_name)"
+        owner = [name for name in ("machine_name", "user_name") if re.search(rf"(?m)^ +{name} ", statement)]
+        shard = f"cityHash64({', '.join(owner)})"
         yield (
             f"{table[0]} {everywhere} AS {table[1]}{LOCAL}"
             f" ENGINE = Distributed('{cluster}', currentDatabase(), '{table[1]}{LOCAL}', {shard})"
@@ -3248,9 +3266,10 @@ class Declared:
     select: str = ""
 
 
-def declared_schema(cluster: str | None = None) -> list[Declared]:
-    """What the schema file has, in its order; for a cluster, both parts of each table."""
+def declared_schema(cluster: str | None = None, team: str = "") -> list[Declared]:
+    """What the schema file has, in its order; for a cluster, both parts of each table; for a team's database, Merge tables."""
     statements: Iterable[str] = split_statements(own_file(SCHEMA_FILE))
+    statements = team_statements(statements, team) if team else statements
     declared: list[Declared] = []
     for statement in cluster_statements(statements, cluster) if cluster else statements:
         view = re.search(r"CREATE VIEW IF NOT EXISTS (\w+).*? AS\s(.*)", statement, re.DOTALL)
@@ -3364,6 +3383,7 @@ class Store:
         self.client = client
         self.attempts = STATEMENT_ATTEMPTS
         self.column_types: dict[tuple[str, str], str] = {}
+        self.is_team = False  # of Merge tables, over the databases of several people; known after `read_schema`
 
     # -- every statement goes through one of these three --
 
@@ -3478,12 +3498,17 @@ class Store:
             f" UNION ALL SELECT name, '', '' FROM system.tables WHERE database = {{database:String}}"
             f" AND (name, {UNQUALIFIED.format('as_select')}) IN"
             f" (SELECT view.1, {UNQUALIFIED.format('formatQuerySingleLine(view.2)')}"
-            f" FROM (SELECT arrayJoin({{views:Array(Tuple(String, String))}}) AS view))",
+            f" FROM (SELECT arrayJoin({{views:Array(Tuple(String, String))}}) AS view))"
+            f" UNION ALL SELECT '', '', engine FROM system.tables"
+            f" WHERE database = {{database:String}} AND name = '{REPORTS['daily'].table}'",
             {"database": self.config.database, "views": [(item.name, item.select) for item in declared if item.select]},
         )
         self.column_types = {(table, name): column_type for table, name, column_type in rows if name}
+        self.is_team = ("", "", "Merge") in rows
         if self.column_types:
             self.client.database = self.config.database
+        if self.is_team:
+            declared = declared_schema(self.config.cluster, self.config.database)
         stored: defaultdict[str, set[str]] = defaultdict(set)
         for table, name in self.column_types:
             stored[table].add(name)
@@ -4058,12 +4083,94 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
     store = open_store(config)
     try:
         missing = store.read_schema()
+        if make_schema and store.is_team:
+            raise ImporterError(
+                f"{config.database} at {config.target} is a team's database: it shows people's rows and holds none",
+                f"set CH_DATABASE to your own, such as {config.database}_ada",
+                EXIT_USAGE,
+            )
         if make_schema and missing:
             store.grow_schema(missing)
         return store, store.read_last_import() if store.holds_usage else None
     except BaseException:
         store.close()
         raise
+
+
+# =====================================================================================================
+# Teams: what an administrator runs for a database for each person, and one over all of them
+# =====================================================================================================
+
+TEAM_FILE = "team.sql"
+DASHBOARDS = "dashboards"  # the user that reads everybody's rows
+# What a person's user may do in that person's database: what an import needs, and what a newer version adds with.
+IMPORT_RIGHTS = ("SELECT", "INSERT", "ALTER UPDATE", "ALTER DELETE")
+GROWTH_RIGHTS = ("CREATE TABLE", "CREATE VIEW", "DROP VIEW", "ALTER ADD COLUMN")
+RESERVED_NAMES = frozenset((DASHBOARDS, "reader", "importer"))  # names of the user and the roles beside the people
+
+
+def persons_database(team: str, person: str) -> str:
+    """The database of a person, which is the name of the person's user, too: no other user is ever touched."""
+    accepted = "a name of letters, digits, _ and -, to stand behind " + f"{team}_"
+    if person in RESERVED_NAMES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", person):
+        raise configuration_error("a person's name", person, f"{accepted}; not {', '.join(sorted(RESERVED_NAMES))}")
+    try:
+        return read_database("a person's name", f"{team}_{person}")
+    except ImporterError as error:
+        raise configuration_error("a person's name", person, f"{accepted}, 64 characters with it") from error
+
+
+def read_password_hashes(path: Path) -> dict[str, str]:
+    """The SHA-256 of passwords by name, of a file with a name and a hash on each line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ImporterError(f"--password-hashes: {path} cannot be read", "give a text file", EXIT_USAGE) from error
+    hashes = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) != 2 or not re.fullmatch(r"[0-9A-Fa-f]{64}", words[1]):
+            wanted = 'a name and 64 hex digits on each line, of: printf %s "$password" | sha256sum'
+            raise ImporterError(f"--password-hashes: line {number} of {path} is another", wanted, EXIT_USAGE)
+        hashes[words[0]] = words[1].lower()
+    return hashes
+
+
+def team_part(name: str, config: Config, values: Mapping[str, str]) -> Iterator[str]:
+    """The statements of a part of team.sql, filled in."""
+    everywhere = f" ON CLUSTER `{config.cluster}`" if config.cluster else ""
+    values = {"team": config.database, "everywhere": everywhere, **values}
+    text = re.sub(r"{(\w+)}", lambda match: values[match[1]], named_parts(own_file(TEAM_FILE))[name])
+    return iter(split_statements(text))
+
+
+def team_sql(config: Config, people: Sequence[str], hashes: Mapping[str, str]) -> Iterator[str]:
+    """Everything for a team of these people: may be run again, with more of them, and with a newer schema."""
+    databases = {person: persons_database(config.database, person) for person in people}
+    declared = declared_schema(config.cluster, config.database)
+    tables = [item for item in declared if not item.select]
+    merged = ", ".join(f"'{item.name}'" for item in tables if MERGE in item.statement)
+
+    def hash_of(name: str) -> str:
+        return hashes.get(name, f"here goes the SHA-256 of the password of {name}")
+
+    yield from team_part("team", config, {"merged": merged})
+    # tables that may not be there, then columns, then every view's text, which may read these columns
+    yield from growth(tables, {}, (), config.cluster)
+    yield from growth(declared, {item.name: () for item in declared}, (), config.cluster)
+    rights = {"rights": ", ".join(IMPORT_RIGHTS), "growth_rights": ", ".join(GROWTH_RIGHTS)}
+    for person, database in databases.items():
+        yield from team_part("person", config, {"database": database, "hash": hash_of(person), **rights})
+    yield from team_part(DASHBOARDS, config, {"hash": hash_of(DASHBOARDS)})
+
+
+def removal_sql(config: Config, person: str) -> Iterator[str]:
+    """What takes a person out of a team, with everything that is stored of that person."""
+    database = persons_database(config.database, person)
+    budgets = BUDGETS_TABLE + (LOCAL if config.cluster else "")
+    return team_part("removed", config, {"person": person, "database": database, "budgets": budgets})
 
 
 # =====================================================================================================
@@ -4272,9 +4379,7 @@ def linked(files: Iterable[LogFile], folder: Path) -> Iterator[tuple[Path, list[
 
 def parse_conversations(sql: str) -> dict[str, str]:
     """The named statements of conversations.sql, in their order."""
-    parts = re.split(r"(?m)^-- name: (\w+)\n", sql)[1:]
-    statements = (split_statements(re.sub(r"\A(--.*\n)+", "", text))[0] for text in parts[1::2])
-    return dict(zip(parts[::2], statements, strict=True))
+    return {name: split_statements(text)[0] for name, text in named_parts(sql).items()}
 
 
 def parameters_of(config: Config, zone: str) -> dict[str, Any]:
@@ -7073,8 +7178,12 @@ def check_database(config: Config, store: Store | None) -> Iterator[Finding]:
         if not store.holds_usage:
             yield Finding("database", True, f"{config.database}: not there yet; the next import makes its tables")
             return
-        older = f": older than this version, the next import runs {len(missing)} statements to add what it needs"
-        yield Finding("database", True, f"{config.database}{older if missing else ''}")
+        if store.is_team:
+            found = f"{config.database}, a team's{': older than this version' if missing else ''}"
+            yield Finding("database", not missing, found, "let an administrator run --team-sql again", required=False)
+        else:
+            older = f": older than this version, the next import runs {len(missing)} statements to add what it needs"
+            yield Finding("database", True, f"{config.database}{older if missing else ''}")
         wrong = [
             f"{table}.{column} is {store.column_types[table, column]}, not {wanted}"
             for (table, column), wanted in expected_columns().items()
@@ -7087,7 +7196,9 @@ def check_database(config: Config, store: Store | None) -> Iterator[Finding]:
             "; ".join(wrong[:3]) or f"{tables} tables as in the schema file",
             "they were changed by hand: give them back the types of ccusage_clickhouse_schema.sql",
         )
-        yield check_writing(store)
+        yield from check_team(store) if store.is_team else check_rights(store)
+        if not store.is_team:
+            yield check_writing(store)
         times = []
         for _ in range(3):
             started = time.monotonic()
@@ -7100,6 +7211,44 @@ def check_database(config: Config, store: Store | None) -> Iterator[Finding]:
         )
     except ImporterError as error:
         yield Finding("database", False, error.what, error.fix)
+
+
+def is_granted(store: Store, rights: str, what: str) -> bool:
+    """Whether the user of the database has these rights, without trying them."""
+    return store.command(f"CHECK GRANT {rights} ON {what}").strip() == b"1"
+
+
+def check_rights(store: Store) -> Iterator[Finding]:
+    """What the user may not do in its database, of what imports need and of what a newer version does."""
+    if store.config.embedded:
+        return
+    whole, user = f"`{store.config.database}`.*", store.config.username
+    for name, wanted in (("rights of an import", IMPORT_RIGHTS), ("rights to add to the schema", GROWTH_RIGHTS)):
+        lacking = [right for right in wanted if not is_granted(store, right, whole)]
+        found = f"no {', no '.join(lacking)}" if lacking else ", ".join(wanted)
+        fix = f"let an administrator run: GRANT {', '.join(lacking)} ON {whole} TO `{user}`"
+        yield Finding(name, not lacking, found, fix, required=False)
+
+
+def check_team(store: Store) -> Iterator[Finding]:
+    """Whose rows a team's database shows this user: Merge leaves out without a word what the user may not read."""
+    team, user = store.config.database, store.config.username
+    people = store.query(
+        "SELECT name, name IN (SELECT database FROM system.tables WHERE name = {table:String})"
+        " FROM system.databases WHERE startsWith(name, concat({team:String}, '_')) ORDER BY name",
+        {"team": team, "table": REPORTS["daily"].table},
+    )
+    seen = {name: has_tables for name, has_tables in people if is_granted(store, "SELECT", f"`{name}`.*")}
+    unseen = [name for name, _ in people if name not in seen]
+    found = f"of {len(seen)} people: {', '.join(seen) or 'of nobody'}"
+    if unseen:
+        found += f"; not {', '.join(unseen)}"
+    elif not is_granted(store, "SHOW DATABASES", f"`{team}_`*.*"):
+        found += f"; of nobody else, as far as {user} may know"
+    fix = f"let an administrator run: GRANT `{team}_reader` TO `{user}`, and --team-sql for who is missing"
+    yield Finding("rows that are shown", bool(seen) and not unseen, found, fix, required=not seen)
+    empty = [name for name, has_tables in seen.items() if not has_tables]
+    yield Finding("people who import", not empty, f"not yet: {', '.join(empty)}" if empty else "all", required=False)
 
 
 def check_expectations(store: Store, zone: str) -> Iterator[Finding]:
@@ -7236,6 +7385,12 @@ def make_parser() -> argparse.ArgumentParser:
         type=int,
         help="the one screen, live, with an import every so often (60 s); q ends it",
     )
+    what.add_argument(
+        "--team-sql", metavar="NAME", nargs="+", help="print what makes these people's databases and users; run nothing"
+    )
+    what.add_argument(
+        "--remove-person", metavar="NAME", help="print what drops a person's database and user; run nothing"
+    )
     what.add_argument("--check-budget", action="store_true", help="exit 4 if a budget is or will be exceeded")
     parser.add_argument(
         "--adopt",
@@ -7247,6 +7402,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         help="write the statistics as .html .svg .md .json or .csv (- is stdout, in --format); import nothing",
+    )
+    parser.add_argument(
+        "--password-hashes", metavar="FILE", type=Path, help="--team-sql: a name and a password's SHA-256 on each line"
     )
     parser.add_argument("--all", action="store_true", help="--stats: everything, not one screen alone")
     parser.add_argument("--days", metavar="N", type=int, help="statistics and queries: the last N days alone")
@@ -7661,6 +7819,7 @@ READ_BY = {
     "format": ("query", "check", "export"),
     "allow_shrink": ("import", "dry_run"),
     "backfill": ("import", "dry_run"),
+    "password_hashes": ("team_sql",),
     "save_json": ("import", "dry_run"),
     "from_json": ("import", "dry_run"),
     "metrics_file": ("import", "dry_run"),
@@ -8056,6 +8215,22 @@ def run_adopt(config: Config, options: argparse.Namespace, screen: Screen) -> in
     return EXIT_DONE
 
 
+def run_team_sql(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Print the SQL that makes, or enlarges, a team, or the one that takes a person out of it. Opens nothing."""
+    if options.remove_person is not None:
+        statements = list(removal_sql(config, options.remove_person))
+    else:
+        people = list(dict.fromkeys(options.team_sql))
+        hashes = read_password_hashes(options.password_hashes) if options.password_hashes is not None else {}
+        statements = list(team_sql(config, people, hashes))
+        lacking = [name for name in (*people, DASHBOARDS) if name not in hashes]
+        if lacking:
+            log.warning("no password of %s: the server refuses what makes them until their hash stands there,"
+                        " by hand or by --password-hashes FILE", ", ".join(lacking))  # fmt: skip
+    print("".join(f"{statement};\n\n" for statement in statements), end="")
+    return EXIT_DONE
+
+
 def run_check(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --check found; exit code 0 only when every required check holds."""
     findings = check_everything(config, with_unset=options.verbose or options.format == "json")
@@ -8109,6 +8284,8 @@ COMMANDS: Mapping[str, Callable[[Config, argparse.Namespace, Screen], int]] = {
     "watch": run_watch,
     "stats": run_stats,
     "export": run_stats,
+    "team_sql": run_team_sql,
+    "remove_person": run_team_sql,
 }
 
 

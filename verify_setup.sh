@@ -5,7 +5,7 @@
 #   verify_setup.sh --help    this text
 #
 # Tests the connection, the login, the database, its tables with their row counts, its views and columns (as
-# ccusage_clickhouse_schema.sql has them), the last import of each machine and user, and whether ccusage can be
+# ccusage_clickhouse_schema.sql has them), the user's rights (of a team's database: whose rows it shows), the last import of each machine and user, and whether ccusage can be
 # run here. One line for each check: ok, FAIL (required), warn (optional) or skip (another check failed that this
 # one needs); with a miss goes a fix. Settings are those of the importer: CH_HOST CH_PORT CH_USER CH_PASSWORD CH_DATABASE CH_PROTOCOL CCUSAGE_BIN. With no CH_HOST the
 # setup is embedded, and `ccusage_importer.py --check` is run instead.
@@ -307,6 +307,49 @@ check_columns() {
     esac
 }
 
+# granted RIGHT WHAT: whether the user has it, without trying
+granted() {
+    query "CHECK GRANT $1 ON $2" && [[ $answer == 1 ]]
+}
+
+# What the user may not do, of what imports need and of what a newer version does. Optional: who only reads needs neither.
+check_rights() {
+    local right lacking=''
+    for right in SELECT INSERT 'ALTER UPDATE' 'ALTER DELETE' 'CREATE TABLE' 'CREATE VIEW' 'DROP VIEW' 'ALTER ADD COLUMN'; do
+        granted "$right" "\`$database\`.*" || lacking="${lacking:+$lacking, }$right"
+    done
+    if [[ -z $lacking ]]; then
+        ok rights 'all that an import needs, and an update'
+    else
+        warn rights "$user has no $lacking" "GRANT $lacking ON \`$database\`.* TO \`$user\`"
+    fi
+}
+
+# Whose rows a team's database shows: Merge leaves out without a word what the user may not read.
+check_team() {
+    local name seen='' unseen=''
+    if ! query "SELECT name FROM system.databases WHERE startsWith(name, '${database}_') ORDER BY name"; then
+        fail people "$(why)" "look into the server's log"
+        return
+    fi
+    for name in $answer; do
+        if granted SELECT "\`$name\`.*"; then seen="${seen:+$seen, }$name"; else unseen="${unseen:+$unseen, }$name"; fi
+    done
+    if [[ -z $seen ]]; then
+        fail people "$user sees the rows of nobody" "GRANT \`${database}_reader\` TO \`$user\`"
+    elif [[ -n $unseen ]]; then
+        warn people "$user sees the rows of $seen; not of $unseen" "GRANT \`${database}_reader\` TO \`$user\`"
+    else
+        ok people "$user sees the rows of $seen"
+    fi
+}
+
+# A team's database has Merge tables.
+is_team() {
+    query "SELECT engine FROM system.tables WHERE database = '$database' AND name = 'ccusage_usage_daily'" &&
+        [[ $answer == Merge ]]
+}
+
 age() {
     if (($1 < 120)); then
         echo "$1 s ago"
@@ -366,6 +409,7 @@ check_server() {
             check_relation view "$name" '' || true
         done
         check_columns
+        if is_team; then check_team; else check_rights; fi
         if [[ -n $missing_history ]]; then
             skip freshness 'table ccusage_import_history'
         else
@@ -377,7 +421,7 @@ check_server() {
 # skip_rest NEEDED FIRST: the checks from FIRST on
 skip_rest() {
     local name from=''
-    for name in authentication database tables views columns freshness; do
+    for name in authentication database tables views columns rights freshness; do
         [[ $name != "$2" ]] || from=yes
         [[ -z $from ]] || skip "$name" "$1"
     done

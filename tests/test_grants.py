@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,14 +57,16 @@ def grants(user: str) -> list[str]:
 
 
 @contextmanager
-def engine(folder: Path, rights: list[str] | None = None, read_only: bool = False) -> Iterator[Server]:
-    """A server on the folder, with all rights or with these alone."""
+def engine(
+    folder: Path, rights: Sequence[str] | None = None, profile: str = "", database: str = DATABASE
+) -> Iterator[Server]:
+    """A server on the folder, with all rights or with these alone, and the settings of a profile in XML."""
     arguments = []
     if rights is not None:
         queries = "".join(f"<query>{grant}</query>" for grant in (*rights, *OF_THE_FRONT))
         users = folder / "users.xml"
         users.write_text(
-            f"<clickhouse><profiles><default>{'<readonly>2</readonly>' if read_only else ''}</default></profiles>"
+            f"<clickhouse><profiles><default>{profile}</default></profiles>"
             "<quotas><default/></quotas><users><default><password></password><networks><ip>::/0</ip></networks>"
             f"<profile>default</profile><quota>default</quota><grants>{queries}</grants></default></users></clickhouse>"
         )
@@ -72,7 +74,7 @@ def engine(folder: Path, rights: list[str] | None = None, read_only: bool = Fals
         config.write_text(f"<clickhouse><users_config>{users}</users_config></clickhouse>")
         arguments = ["--config", str(config)]
     server = Server(folder, *arguments)
-    server.database = DATABASE
+    server.database = database
     try:
         yield server
     finally:
@@ -175,7 +177,7 @@ def test_a_dashboards_user_reads_and_nothing_else(shared: Path, machine: Machine
     with engine(shared, grants("ada")) as server:
         machine.server = server
         machine.imported("--quiet")
-    with engine(shared, grants("grafana"), read_only=True) as server:
+    with engine(shared, grants("grafana"), "<readonly>2</readonly>") as server:
         machine.server = server
         assert "cost" in machine.imported("--stats", "--all")
         assert machine.imported("--query", "totals", "--format", "json")

@@ -235,7 +235,7 @@ def test_the_schema_of_a_cluster_parses_and_is_complete(server: Server) -> None:
             rf"CREATE TABLE IF NOT EXISTS {table} ON CLUSTER `our-cluster` AS {table}_local ENGINE = Distributed", text
         )
     assert (
-        text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ") == 11
+        text.count("ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ") == 12
     )
     assert "= ReplacingMergeTree" not in text
     assert text.count("CREATE VIEW IF NOT EXISTS") == ci.own_file("ccusage_clickhouse_schema.sql").count("CREATE VIEW")

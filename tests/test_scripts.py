@@ -37,6 +37,7 @@ TABLES = [
     "ccusage_messages",
     "ccusage_tool_calls",
     "ccusage_log_files",
+    "ccusage_budgets",
 ]
 VIEWS = [
     "ccusage_v_daily_summary",
@@ -674,12 +675,13 @@ def test_all_is_well(served: Machine) -> None:
     assert result.stderr == ""
     for name in TABLES:
         [(count,)] = served.query(f"SELECT count() FROM {name} FINAL")
-        assert count > 0 or name == "ccusage_tool_calls"
+        assert count > 0 or name in ("ccusage_tool_calls", "ccusage_budgets")
         assert found[f"table {name}"] == f"ok {count} rows"
     for name in VIEWS:
         [(count,)] = served.query(f"SELECT count() FROM {name}")
         assert found[f"view {name}"] == f"ok {count} rows"
     assert found["columns"] == f"ok {len(ci.expected_columns())} as in the schema file"
+    assert found["rights"] == "ok all that an import needs, and an update"
     assert re.fullmatch(r"ok last import .+ UTC, completed, \d+ s ago", found["freshness of m 1, ü"])
     assert re.fullmatch(r"ok http://127.0.0.1:\d+ answered in \d+ ms", found["connection"])
     assert found["ccusage"].startswith("ok 20.0.24 by CCUSAGE_BIN")
