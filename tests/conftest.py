@@ -89,12 +89,38 @@ def ccusage() -> Callable[[str], Path]:
     return install_ccusage
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups first: each keeps one worker busy for long."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
+
+
 @pytest.fixture(scope="session")
-def sample_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """46 days of logs of two agents, made once. Copy it before you change it."""
-    home = tmp_path_factory.mktemp("sample")
-    sample_logs.write_logs(home, sessions_per_day=2, messages=12)
-    return home
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Make a folder by its name, once for all workers. Copy it before you change it."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder = root / f"once-{name}"
+        with (root / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "complete").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (folder / "complete").touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def sample_home(make_once: MakeOnce) -> Path:
+    """46 days of logs of two agents. Copy it before you change it."""
+    return make_once("sample", lambda home: sample_logs.write_logs(home, sessions_per_day=2, messages=12))
 
 
 @dataclass
@@ -311,6 +337,26 @@ def machine(sample_home: Path, tmp_path: Path) -> Machine:
     home = tmp_path / "home"
     shutil.copytree(sample_home, home)
     return Machine(home)
+
+
+@pytest.fixture
+def imported_by(sample_home: Path, make_once: MakeOnce, tmp_path: Path) -> Callable[[str], Machine]:
+    """A machine whose sample logs this version of ccusage has just brought into an embedded database."""
+
+    def make(version: str) -> Machine:
+        def first_import(folder: Path) -> None:
+            shutil.copytree(sample_home, folder / "home")
+            Machine(folder / "home", version).imported("--quiet")
+
+        shutil.copytree(make_once(f"imported-{version}", first_import) / "home", tmp_path / "home", symlinks=True)
+        return Machine(tmp_path / "home", version)
+
+    return make
+
+
+@pytest.fixture
+def laptop(imported_by: Callable[[str], Machine]) -> Machine:
+    return imported_by(NEWEST)
 
 
 @pytest.fixture

@@ -74,32 +74,30 @@ def test_settings_of_a_server_without_one_are_told(machine: Machine) -> None:
     }
 
 
-def test_days_at_risk_and_days_that_only_the_database_has(machine: Machine) -> None:
-    machine.imported("--quiet")
-    machine.delete_logs_before(days=40)
-    assert int(check(machine, 0)["days that only the database has"]["found"]) > 2
+def test_days_at_risk_and_days_that_only_the_database_has(laptop: Machine) -> None:
+    laptop.delete_logs_before(days=40)
+    assert int(check(laptop, 0)["days that only the database has"]["found"]) > 2
 
-    write_logs(machine.home, days=29, sessions_per_day=2, messages=30, seed=5, codex=False)  # new logs of old days
-    (machine.home / ".claude" / "settings.json").write_text('{"cleanupPeriodDays": 20}')
-    found = check(machine, 0)
+    write_logs(laptop.home, days=29, sessions_per_day=2, messages=30, seed=5, codex=False)  # new logs of old days
+    (laptop.home / ".claude" / "settings.json").write_text('{"cleanupPeriodDays": 20}')
+    found = check(laptop, 0)
     assert "deleted after 20 days" in found["days in the logs"]["found"]
     assert not found["days at risk"]["holds"]
     assert "will be deleted soon" in found["days at risk"]["found"]
-    machine.imported("--quiet")
-    assert check(machine, 0)["days at risk"]["holds"]
+    laptop.imported("--quiet")
+    assert check(laptop, 0)["days at risk"]["holds"]
 
 
-def test_a_setting_that_the_next_import_will_refuse(machine: Machine) -> None:
-    machine.imported("--quiet")
-    found = check(machine, 1, CCUSAGE_TIMEZONE="Asia/Tokyo", PROJECT_HASH_KEY="s3cret")
+def test_a_setting_that_the_next_import_will_refuse(laptop: Machine) -> None:
+    found = check(laptop, 1, CCUSAGE_TIMEZONE="Asia/Tokyo", PROJECT_HASH_KEY="s3cret")
     assert not found["time zone"]["holds"]
     assert not found["privacy as at the first import"]["holds"]
     assert found["PROJECT_HASH_KEY"]["found"] == "set"
     assert "s3cret" not in json.dumps(found)
 
 
-def test_what_was_changed_by_hand_in_a_table_and_in_its_rows(machine: Machine) -> None:
-    machine.imported("--quiet")
+def test_what_was_changed_by_hand_in_a_table_and_in_its_rows(laptop: Machine) -> None:
+    machine = laptop
     machine.query("SELECT 1")  # the database is closed again after each query
     import clickhouse_connect
 

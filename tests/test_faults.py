@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import random
 import shutil
 import signal
@@ -20,12 +21,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sample_logs
 from clickhouse_connect.driver.exceptions import DatabaseError
-from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, Server, install_ccusage
+from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, MakeOnce, Server, install_ccusage
 
 import ccusage_importer as ci
 
@@ -42,14 +43,17 @@ class Story:
 
 
 @pytest.fixture(scope="session")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(make_once: MakeOnce) -> Story:
+    folder = make_once("story", tell_story)
+    return Story(folder / "first", folder / "grown", folder / "cleaned")
+
+
+def tell_story(folder: Path) -> None:
     """Saved reports of real ccusage: what a machine tells on three days."""
-    folder = tmp_path_factory.mktemp("story")
     machine = Machine(folder / "home", settings={"MACHINE_NAME": "m", "CCUSAGE_USER": "u"})
     until = datetime.now(timezone.utc) - timedelta(days=1)
     sample_logs.write_logs(machine.home, days=12, sessions_per_day=1, messages=6, until=until)
-    states = Story(folder / "first", folder / "grown", folder / "cleaned")
-    machine.imported("--dry-run", "--save-json", str(states.first))
+    machine.imported("--dry-run", "--save-json", str(folder / "first"))
     sample_logs.write_logs(machine.home, days=1, sessions_per_day=3, messages=6, seed=99)
     for path in list((machine.home / ".claude").rglob("*.jsonl"))[:2]:  # two old sessions go on
         line = [x for x in path.read_text(encoding="utf-8").splitlines() if '"usage":{' in x and x.endswith("}")][-1]
@@ -57,10 +61,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         message["requestId"] = message["message"]["id"] = f"more_{path.stem}"
         with path.open("a", encoding="utf-8") as file:
             file.write(sample_logs.compact(message) + "\n")
-    machine.imported("--dry-run", "--save-json", str(states.grown))
+    machine.imported("--dry-run", "--save-json", str(folder / "grown"))
     machine.delete_logs_before(days=6)
-    machine.imported("--dry-run", "--save-json", str(states.cleaned))
-    return states
+    machine.imported("--dry-run", "--save-json", str(folder / "cleaned"))
 
 
 def run(folder: Path, settings: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
@@ -118,12 +121,16 @@ def embedded_contents(settings: dict[str, str]) -> dict[str, list[tuple[Any, ...
 
 
 @pytest.fixture(scope="session")
-def expected(story: Story, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
+def expected(story: Story, make_once: MakeOnce) -> dict[str, list[tuple[Any, ...]]]:
     """The tables after undisturbed imports of the three states."""
-    settings = embedded(tmp_path_factory.mktemp("expected"))
-    for folder in (story.first, story.grown, story.cleaned):
-        ok(run(folder, settings))
-    return embedded_contents(settings)
+
+    def live(folder: Path) -> None:
+        for state in (story.first, story.grown, story.cleaned):
+            ok(run(state, embedded(folder)))
+        (folder / "contents").write_bytes(pickle.dumps(embedded_contents(embedded(folder))))
+
+    contents = make_once("expected", live) / "contents"
+    return cast("dict[str, list[tuple[Any, ...]]]", pickle.loads(contents.read_bytes()))
 
 
 # ---- the process dies ---------------------------------------------------------------------------------

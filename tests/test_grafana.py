@@ -56,6 +56,9 @@ def grafana(sql: str, since: datetime, until: datetime, chosen: Mapping[str, lis
     return sql
 
 
+pytestmark = pytest.mark.xdist_group("grafana")  # one database for all of them
+
+
 @pytest.fixture(scope="module")
 def ranges() -> tuple[datetime, datetime]:
     now = datetime.now(timezone.utc)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NEWEST, Machine, Server
+from conftest import NEWEST, Machine, MakeOnce, Server
 
 import ccusage_importer as ci
 
@@ -22,17 +22,19 @@ def contents(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.fixture(scope="session")
-def grown_home(sample_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def grown_home(sample_home: Path, make_once: MakeOnce) -> Path:
     """A laptop with a history: two users, an update of ccusage, a clean-up."""
-    home = tmp_path_factory.mktemp("grown") / "home"
-    shutil.copytree(sample_home, home)
-    machine = Machine(home, "18.0.11")
-    machine.imported("--quiet", CCUSAGE_USER="ada")
-    machine.delete_logs_before(days=30)
-    machine.version = NEWEST
-    machine.imported("--quiet", CCUSAGE_USER="ada")
-    machine.imported("--quiet", CCUSAGE_USER="bob")
-    return home
+
+    def live(folder: Path) -> None:
+        shutil.copytree(sample_home, folder / "home")
+        machine = Machine(folder / "home", "18.0.11")
+        machine.imported("--quiet", CCUSAGE_USER="ada")
+        machine.delete_logs_before(days=30)
+        machine.version = NEWEST
+        machine.imported("--quiet", CCUSAGE_USER="ada")
+        machine.imported("--quiet", CCUSAGE_USER="bob")
+
+    return make_once("grown", live) / "home"
 
 
 @pytest.fixture
@@ -103,12 +105,11 @@ def test_push_without_a_server_or_without_data(machine: Machine, server: Server)
     assert "nothing is stored in" in result.stderr
 
 
-def test_push_into_rows_cut_by_another_zone_is_refused(machine: Machine, server: Server) -> None:
-    machine.imported("--quiet")
-    on_server = Machine(machine.home, server=server)
+def test_push_into_rows_cut_by_another_zone_is_refused(laptop: Machine, server: Server) -> None:
+    on_server = Machine(laptop.home, server=server)
     on_server.imported("--quiet", CCUSAGE_TIMEZONE="Asia/Tokyo")
     before = contents(on_server)
-    assert "another timezone" in push(machine, server, code=2)
+    assert "another timezone" in push(laptop, server, code=2)
     assert contents(on_server) == before
 
 

@@ -69,9 +69,8 @@ def test_every_query_runs_on_an_empty_database(tmp_path: Path) -> None:
         store.close()
 
 
-def test_every_query_and_view_answers_on_a_filled_database(machine: Machine) -> None:
-    machine.imported("--quiet")
-    store = open_store(machine.db_path)
+def test_every_query_and_view_answers_on_a_filled_database(laptop: Machine) -> None:
+    store = open_store(laptop.db_path)
     try:
         for query in QUERIES.values():
             assert store.ask(query.statement)[1] or query.name in MAY_BE_EMPTY, query.name

@@ -28,6 +28,8 @@ from rich.console import Console
 
 import ccusage_importer as ci
 
+pytestmark = pytest.mark.xdist_group("statistics")  # one database for all of them
+
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Machine:
