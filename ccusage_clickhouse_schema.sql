@@ -351,6 +351,26 @@ ORDER BY (user_name, period)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'budgets by user, filled by hand';
 
+-- one row per day of which Claude Code itself has counted messages (stats-cache.json), machine and user: also of days whose
+-- logs were gone before anybody read them. No usage: neither tokens nor a cost. Of a day's rows the one with most counts
+CREATE TABLE IF NOT EXISTS ccusage_activity
+(
+    date         Date                   COMMENT 'day, in the machine''s zone; Claude Code puts a session on the day on which it began',
+    source       LowCardinality(String) COMMENT 'agent: claude',
+    machine_name LowCardinality(String) COMMENT 'machine on which it was counted',
+    user_name    LowCardinality(String) COMMENT 'user whose activity it is',
+    messages     UInt64                 COMMENT 'messages of the user and the model',
+    sessions     UInt64                 COMMENT 'sessions',
+    tool_calls   UInt64                 COMMENT 'uses of tools',
+    weight       UInt64                 COMMENT 'their sum: of several rows of a day the largest counts',
+    read_at      DateTime('UTC')        COMMENT 'when it was read, UTC'
+)
+ENGINE = ReplacingMergeTree(weight)
+PARTITION BY toYYYYMM(date)
+ORDER BY (date, source, machine_name, user_name)
+SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
+COMMENT 'activity of days as Claude Code counts it itself, also of days before the first log';
+
 -- one row per day: all sources, machines and users together
 CREATE VIEW IF NOT EXISTS ccusage_v_daily_summary AS
 SELECT

@@ -661,6 +661,7 @@ BUDGETS_TABLE = "ccusage_budgets"
 MESSAGES_TABLE = "ccusage_messages"
 TOOLS_TABLE = "ccusage_tool_calls"
 LOG_FILES_TABLE = "ccusage_log_files"
+ACTIVITY_TABLE = "ccusage_activity"
 LOG_TABLES = (MESSAGES_TABLE, TOOLS_TABLE, LOG_FILES_TABLE)  # in this order: what is read is told last
 # Rows after their children: a row that is there is whole.
 USAGE_TABLES = (BREAKDOWNS_TABLE, MODELS_TABLE, *(report.table for report in REPORTS.values()))
@@ -1903,6 +1904,34 @@ def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
                 what = f"{record.report} {record.record_key} ({record.source})"
                 compare(what, record.usage, "records", sum_usage(usages), "models")
     return found
+
+
+# ---- what Claude Code counts of each day itself: its stats-cache.json --------------------------------
+
+ACTIVITY_FILE = "stats-cache.json"
+ACTIVITY_FIELDS = {"messages": "messageCount", "sessions": "sessionCount", "tool_calls": "toolCallCount"}
+MAX_COUNT = 2**32 - 1
+
+Activity = tuple[int, ...]  # of a day, in the order of ACTIVITY_FIELDS
+
+
+def reshape_activity(document: Any) -> tuple[dict[date, Activity], list[ImporterError]]:
+    """Days with some activity, and what is wrong with the days that are left out.
+
+    Raises ImporterError where it is nothing that Claude Code is known to write.
+    """
+    days: dict[date, Activity] = {}
+    odd: list[ImporterError] = []
+    for number, item in enumerate(Row(ACTIVITY_FILE, document).items("dailyActivity")):
+        try:
+            row = Row(f"{ACTIVITY_FILE}: day {number}", item)
+            whole = functools.partial(row.whole, largest=MAX_COUNT)
+            counts = tuple(row.optional(name, whole, 0) for name in ACTIVITY_FIELDS.values())
+            if any(counts):
+                days[row.day("date")] = counts
+        except ImporterError as error:
+            odd.append(error)
+    return days, odd
 
 
 # ---- the tables of the older importer, which --adopt reads -------------------------------------------
@@ -3158,6 +3187,7 @@ DAY_OF = {
     MESSAGES_TABLE: "date",
     TOOLS_TABLE: "date",
     LOG_FILES_TABLE: "NULL",
+    ACTIVITY_TABLE: "date",
     HISTORY_TABLE: "NULL",  # days of usage are asked for, not of imports
 }
 # The month of a row as a number such as 202611: mostly its partition's, so that a month is read without the others.
@@ -3173,6 +3203,7 @@ MONTH_OF = {
     MESSAGES_TABLE: "toYYYYMM(started_at)",
     TOOLS_TABLE: "toYYYYMM(started_at)",
     LOG_FILES_TABLE: "toYYYYMM(read_at)",
+    ACTIVITY_TABLE: "toYYYYMM(date)",
 }
 
 
@@ -3666,7 +3697,7 @@ class Store:
 
     def read_owners(self) -> list[tuple[str, str]]:
         """Machine and user of every row."""
-        tables = (HISTORY_TABLE, *USAGE_TABLES, *LOG_TABLES)
+        tables = (HISTORY_TABLE, *USAGE_TABLES, *LOG_TABLES, ACTIVITY_TABLE)
         selects = (f"SELECT toString(machine_name), toString(user_name) FROM {table}" for table in tables)
         return [(machine, user) for machine, user in sorted(self.query(" UNION DISTINCT ".join(selects)))]
 
@@ -3752,6 +3783,12 @@ class Store:
         )[0]
         cost = round(cost, DOLLAR_DIGITS)
         return {"cost": cost, "tokens": tokens, "days": days, "days_by_source": sources, "sessions": sessions}
+
+    def read_activity(self) -> dict[date, int]:
+        """The weight of each day of which activity is stored."""
+        condition = f"{OWNED} AND source = '{CLAUDE}'"
+        rows = self.query(f"SELECT date, max(weight) FROM {ACTIVITY_TABLE} WHERE {condition} GROUP BY date")
+        return dict(rows)
 
     def read_days(self) -> dict[str, dict[date, Usage]]:
         """Claude Code's days of this user by machine."""
@@ -3935,6 +3972,18 @@ class Store:
                 "is another machine or container using the same machine and user name? Set MACHINE_NAME. "
                 "The fetched reports are kept; the next import tries again",
             )
+
+    def write_activity(self, days: Mapping[date, Activity]) -> None:
+        """Insert what is more than is stored of these days: of a day's rows the engine keeps the one with most."""
+        owner = {"source": CLAUDE, "machine_name": self.config.machine_name, "user_name": self.config.user_name}
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        rows = [
+            {"date": day, **owner, **dict(zip(ACTIVITY_FIELDS, counts, strict=True))}
+            | {"weight": sum(counts), "read_at": now}
+            for day, counts in sorted(days.items())
+        ]
+        if rows:
+            self.insert(ACTIVITY_TABLE, rows)
 
     def write_history(self, row: Mapping[str, Any]) -> None:
         now = datetime.now(timezone.utc).replace(microsecond=0)
@@ -4495,12 +4544,47 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
     return found
 
 
+def find_activity(folders: Iterable[Path]) -> tuple[dict[date, Activity], list[str]]:
+    """What Claude Code has counted of each day in all of its folders, and what could not be read."""
+    total: dict[date, Activity] = {}
+    problems: list[str] = []
+    for path in sorted({(folder / ACTIVITY_FILE).resolve() for folder in folders}):  # of two links to one file one
+        try:
+            days, odd = reshape_activity(json.loads(path.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, RecursionError, ImporterError) as error:
+            said = error.what if isinstance(error, ImporterError) else f"{ACTIVITY_FILE}: {type(error).__name__}"
+            problems.append(f"{said}; the activity of days before the logs is not read")
+            continue
+        problems += [f"{error.what}; this day is left out" for error in odd[:TOLD_ROWS]]
+        for day, counts in days.items():
+            total[day] = tuple(map(sum, zip(counts, total.get(day, (0,) * len(counts)), strict=True)))
+    return total, problems
+
+
+def read_activity(store: Store, told: LogsRead) -> None:
+    """Store the days of which Claude Code itself has counted more than is stored. They tell how somebody works."""
+    if not store.config.stores_conversations:
+        return
+    try:
+        days, problems = find_activity(claude_folders(os.environ))
+        told.problems += problems
+        if days:
+            stored = store.read_activity()
+            more = {day: counts for day, counts in days.items() if sum(counts) > stored.get(day, 0)}
+            store.write_activity(more)
+    except ImporterError as error:
+        told.problems.append(f"the activity of days could not be stored: {error.what}; {error.fix}")
+
+
 def push_logs(local: Store, served: Store) -> None:
     """Bring what was read of one machine's and user's logs to the server; responses alone if so told."""
     alone = served.config.conversations is False
     copy_months(local, served, MESSAGES_TABLE, " AND kind = 'response'" if alone else "")
     if not alone:
         copy_months(local, served, TOOLS_TABLE)
+        copy_months(local, served, ACTIVITY_TABLE, "", ("date", *ACTIVITY_FIELDS))
     reader = f" REPLACE (least(reader, {reader_of(served.config)}) AS reader)" if alone else ""
     copy_months(local, served, LOG_FILES_TABLE, "", ("file_id", "size", "modified_at", "read_at"), reader)
 
@@ -4639,6 +4723,7 @@ def reading_logs(
         checked_settings(last, zone, privacy, config)
         remember(config, last or Fixed(zone, privacy.fingerprint))
         read_logs(store, zone, everything, told)
+        read_activity(store, told)
 
     with ThreadPoolExecutor(1, thread_name_prefix="logs") as reader:
         try:
@@ -6208,12 +6293,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Values by row and column, each with its words; None where there is no such cell."""
+    """Values by row and column, each with its words; None where there is no such cell.
+
+    `marks`: rows and columns of cells without a value in which there was something all the same, and what it is called.
+    """
 
     title: str
     row_labels: tuple[str, ...]
     column_labels: tuple[str, ...]
     cells: Sequence[Sequence[tuple[float, str] | None]]
+    marks: Collection[tuple[int, int]] = ()
+    mark_words: str = ""
 
     @functools.cached_property
     def used(self) -> list[float]:
@@ -6279,7 +6369,10 @@ def draw_answer(answer: Answer, audience: Audience, top: int | None = None) -> P
 
 
 def draw_heatmap(answer: Answer, audience: Audience) -> Heatmap:
-    """Of days: weeks from Monday to Sunday side by side, with the months above. Else: by the first two columns."""
+    """Of days: weeks from Monday to Sunday side by side, with the months above. Else: by the first two columns.
+
+    A whole number of days without the measure marks them.
+    """
     measure = answer.columns[answer.measure]
     in_words = UNITS[measure.unit]
     if answer.columns[0].unit != "day":
@@ -6300,17 +6393,20 @@ def draw_heatmap(answer: Answer, audience: Audience) -> Heatmap:
     days: dict[date, float] = {row[0]: row[answer.measure] for row in answer.rows}
     start = min(days) - timedelta(days=min(days).weekday())
     weeks = [start + timedelta(days=7 * number) for number in range((max(days) - start).days // 7 + 1)]
-    cells = [
-        [
-            (days[day], f"{day} {in_words(days[day], audience)}")
-            if (day := monday + timedelta(days=weekday)) in days
-            else None
-            for monday in weeks
-        ]
-        for weekday in range(7)
-    ]
+    mark = next((number for number, column in enumerate(answer.columns) if column.unit == "#"), None)
+    marked = {row[0]: row[mark] for row in answer.rows if row[mark]} if mark is not None else {}
+    also = answer.columns[mark].words if mark is not None else ""
+
+    def day_cell(day: date) -> tuple[float, str] | None:
+        if day not in days:
+            return None
+        said = f"{marked[day]:,} {also}" if day in marked else in_words(days[day], audience)
+        return days[day], f"{day} {said}"
+
+    cells = [[day_cell(monday + timedelta(days=weekday)) for monday in weeks] for weekday in range(7)]
+    marks = {(day.weekday(), (day - start).days // 7) for day in marked}
     months = tuple(f"{monday:%b}" if monday.day <= 7 else "" for monday in weeks)
-    return Heatmap(answer.title, tuple(name[:3] for name in WEEKDAYS), months, cells)
+    return Heatmap(answer.title, tuple(name[:3] for name in WEEKDAYS), months, cells, marks, also)
 
 
 def draw_glance(answers: Iterable[Answer], audience: Audience, also: Iterable[Line] = ()) -> Glance:
@@ -6447,6 +6543,7 @@ def broken_budgets(answer: Answer, user: str) -> list[str]:
 # From dark to bright, told apart by the colour-blind, too (viridis); the shapes serve where there is no colour.
 HEAT_COLOURS = ("#8a8a8a", "#6063c4", "#2a8fae", "#27b584", "#9be84f")
 HEAT_SHAPES = "·░▒▓█"
+HEAT_MARK = "○"  # something, but no value
 BAR_COLOUR = "#2a788e"
 UP_COLOUR, DOWN_COLOUR = "red", "green"  # of costs
 EIGHTHS = "▁▂▃▄▅▆▇█"
@@ -6635,18 +6732,22 @@ def heatmap_text(heatmap: Heatmap, width: int, coloured: bool) -> Iterator[Rende
             header = header.ljust(number * step) + label
     yield title_text(heatmap.title)
     yield Text(" " * margin + header, style="dim")
-    for label, cells in zip(heatmap.row_labels, heatmap.cells, strict=True):
+    for row, (label, cells) in enumerate(zip(heatmap.row_labels, heatmap.cells, strict=True)):
         line = Text(f"{label:<{margin}}", style="dim")
-        for cell in cells[first:]:
+        for column, cell in enumerate(cells[first:], first):
             level = None if cell is None else heatmap.level(cell[0])
-            line.append(" " if level is None else shapes[level], style=HEAT_COLOURS[level or 0])
+            shape = HEAT_MARK if (row, column) in heatmap.marks else " " if level is None else shapes[level]
+            line.append(shape, style=HEAT_COLOURS[level or 0])
             line.append(" " * (step - 1))
         line.rstrip()
         yield line
     legend = Text(" " * margin + "less ", style="dim")
     for shape, colour in zip(shapes, HEAT_COLOURS, strict=True):
         legend.append(shape + " ", style=colour)
-    yield legend.append("more", style="dim")
+    legend.append("more", style="dim")
+    if heatmap.marks:
+        legend.append(f"   {HEAT_MARK} {heatmap.mark_words} alone", style="dim")
+    yield legend
 
 
 def glance_text(glance: Glance, width: int) -> list[Text]:
@@ -8332,7 +8433,7 @@ def run(argv: Sequence[str] | None) -> int:
 
 
 # Shapes that the program draws, for an encoding that lacks them; anything else is told by its number.
-PLAIN_SHAPES = dict(zip("█▉▊▋▌▍▎▏·░▒▓■▁▂▃▄▅▆▇▲▼─│…✓", "###==---.:+%#_,.-=+*^v-|.+", strict=True))
+PLAIN_SHAPES = dict(zip("○█▉▊▋▌▍▎▏·░▒▓■▁▂▃▄▅▆▇▲▼─│…✓", "o###==---.:+%#_,.-=+*^v-|.+", strict=True))
 
 
 def plain_text(error: UnicodeError) -> tuple[str, int]:

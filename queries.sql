@@ -13,7 +13,8 @@
 --       How people see the answer. All columns of the answer are named, in their order.
 --       KIND    figures (one row, a line for each column), table, bars (the first measure of each row; a sparkline
 --               on one line), ranking (bars by rank), shares (a ranking; on one line: names and percents), comparison
---               (now and before), heatmap (of days, or of the first two columns: rows and columns),
+--               (now and before), heatmap (of days, where a column in # marks those without a cost; or of the first
+--               two columns: rows and columns),
 --               cube and blocks (arrays beside each other, of which the page makes views that can be narrowed)
 --       TITLE   {zone} is the zone, {days} (or another tunable) its value
 --       of its own period   --days and --since cannot narrow it: it is about today, this month, all weeks, ...;
@@ -1266,25 +1267,52 @@ FROM compared
 ORDER BY month DESC;
 
 -- name: heatmap
--- What did each day of the last year cost, days off included?
--- shown: heatmap "Cost by day" in stats | date day, day_of_week -, cost $, tokens ~
+-- What did each day of the last year cost, days off included? Of days without usage: how many messages did Claude Code count?
+-- shown: heatmap "Cost by day" in stats | date day, day_of_week -, cost $, tokens ~, messages #
 -- tunables: days 1..20000
 WITH 365 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
 SELECT
     date,
     toDayOfWeek(date) AS day_of_week,
     sum(day_cost) AS cost,
-    sum(day_tokens) AS tokens
+    sum(day_tokens) AS tokens,
+    if(tokens = 0, sum(day_messages), 0) AS messages
 FROM
 (
-    SELECT date, total_cost AS day_cost, total_tokens AS day_tokens
+    SELECT date, total_cost AS day_cost, total_tokens AS day_tokens, 0 AS day_messages
     FROM ccusage_usage_daily FINAL
     WHERE date > today - days
     UNION ALL
-    SELECT today - arrayJoin(range(days)), 0, 0
+    SELECT date, 0, 0, ccusage_activity.messages
+    FROM ccusage_activity FINAL
+    WHERE date > today - days AND date <= today
+    UNION ALL
+    SELECT today - arrayJoin(range(days)), 0, 0, 0
 )
 GROUP BY date
 ORDER BY date;
+
+-- name: days_before_logs
+-- Of which days does Claude Code itself know messages, sessions and tool calls, and no usage is stored?
+-- shown: table "Days known by their activity alone" in page | date day, agent?, machine_name?, user_name?, messages #,
+--     sessions #, tool_calls #
+SELECT
+    date,
+    source AS agent,
+    machine_name,
+    user_name,
+    sum(ccusage_activity.messages) AS messages,
+    sum(ccusage_activity.sessions) AS sessions,
+    sum(ccusage_activity.tool_calls) AS tool_calls
+FROM ccusage_activity FINAL
+WHERE (date, source, machine_name, user_name) NOT IN
+(
+    SELECT date, source, machine_name, user_name
+    FROM ccusage_usage_daily FINAL
+    WHERE total_tokens > 0
+)
+GROUP BY date, source, machine_name, user_name
+ORDER BY date DESC, agent, machine_name, user_name;
 
 -- section: Cache
 

@@ -344,7 +344,7 @@ def test_months(said: Said) -> None:
 
 def test_heatmap(said: Said) -> None:
     days = [said.today - n * DAY for n in reversed(range(365))]
-    expected = [(day, day.isoweekday(), said.cost(day, day), said.tokens(day, day)) for day in days]
+    expected = [(day, day.isoweekday(), said.cost(day, day), said.tokens(day, day), 0) for day in days]
     assert_rows(said.answers.rows("heatmap"), expected)
 
 

@@ -35,6 +35,9 @@ def imported(sample_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Mac
     """A year of two people on two machines; the database of the first one holds both."""
     home = tmp_path_factory.mktemp("page")
     sample_logs.write_logs(home, days=364, sessions_per_day=2, messages=10)
+    # Claude Code's own counts of a month, its days off among them
+    days = [{"date": str(date.today() - timedelta(days=number)), "messageCount": number} for number in range(300, 330)]
+    (home / ".claude" / ci.ACTIVITY_FILE).write_text(json.dumps({"dailyActivity": days}), encoding="utf-8")
     settings = {"CCUSAGE_USER": "ada", "MACHINE_NAME": "laptop", "CCUSAGE_TIMEZONE": ZONE}
     machine = Machine(home, settings=settings)
     other = {"CCUSAGE_DB_PATH": str(machine.db_path), "CCUSAGE_USER": EVIL, "MACHINE_NAME": "desk"}
@@ -155,6 +158,17 @@ def opened(chromium: webdriver.Chrome, page: Path) -> Page:
 
 def money(dollars: float) -> str:
     return f"${dollars:,.2f}"
+
+
+def test_days_known_by_their_activity_alone_have_a_frame_and_no_cost(opened: Page, answer: Ask) -> None:
+    opened.open()
+    counted = [row for row in answer("heatmap") if row["messages"]]
+    assert counted
+    assert opened.run("return document.querySelectorAll('[data-key=year] rect.l0.counted').length") == len(counted)
+    assert "messages, cost not known" in opened.texts("p.scale")
+    assert len(opened.table("Days known by their activity alone")) > 1
+    opened.open("#machine=desk")
+    assert opened.run("return document.querySelectorAll('.counted').length") == 0
 
 
 # ---- the file -------------------------------------------------------------------------------------------

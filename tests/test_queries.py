@@ -23,6 +23,7 @@ MAY_BE_EMPTY = {
     "unusual_sessions",
     "unpriced_models",
     "days_missing",
+    "days_before_logs",
     "imports_failed",
     "rows_kept",
 }
@@ -108,6 +109,7 @@ def test_tables_are_those_of_the_reports_with_their_keys_and_comments(tmp_path: 
             "ccusage_messages": "message_id, source, machine_name, user_name",
             "ccusage_tool_calls": "tool_use_id, source, machine_name, user_name",
             "ccusage_log_files": "machine_name, user_name, source, file_id",
+            "ccusage_activity": "date, source, machine_name, user_name",
             "ccusage_budgets": "user_name, period",
         }
         without = store.query(

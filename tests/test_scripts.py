@@ -37,6 +37,7 @@ TABLES = [
     "ccusage_messages",
     "ccusage_tool_calls",
     "ccusage_log_files",
+    "ccusage_activity",
     "ccusage_budgets",
 ]
 VIEWS = [

@@ -267,7 +267,7 @@ def test_it_fits_the_terminal(parts: list[ci.Part], width: int, colour: Any) -> 
 
 def days_answer(costs: dict[date, float]) -> ci.Answer:
     query = ci.parse_queries(ci.own_file("queries.sql"))["heatmap"]
-    return ci.Answer(query, [(day, day.isoweekday(), cost, 0) for day, cost in costs.items()])
+    return ci.Answer(query, [(day, day.isoweekday(), cost, 0, 0) for day, cost in costs.items()])
 
 
 def test_a_heatmap_has_every_day_once_in_its_weekdays_line() -> None:
