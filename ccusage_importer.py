@@ -5643,6 +5643,162 @@ def restore_owner(archived: Store, store: Store) -> tuple[int, int, int, int]:
 
 
 # =====================================================================================================
+# Lake: the facts as tables of Apache Iceberg
+# =====================================================================================================
+
+LAKE_FORMAT = 1
+LAKE_MANIFEST = "lake.json"
+LAKE_TABLES = (*USAGE_TABLES, MESSAGES_TABLE, TOOLS_TABLE, ACTIVITY_TABLE)
+LAKE_SNAPSHOTS = 200  # each is a file that tells of all before it: then a table is made anew
+LAKE_SETTINGS = {"allow_insert_into_iceberg": "1"}
+# A month is a value of its own: by Iceberg's transforms of a date the engine writes partitions in which pyiceberg, asked
+# for some days, finds none.
+LAKE_MONTH = "lake_month"
+# By name and type of a column: its type there, and how it becomes that. Iceberg has no unsigned numbers.
+LAKE_FORMS = {
+    r"\w+ Date": ("Date32", "toDate32({})"),
+    r"\w+ (Nullable\()?DateTime.*": ("DateTime64(6, 'UTC')", "toDateTime64({}, 6, 'UTC')"),
+    r"\w+ U?Int(8|16|32)": ("Int64", "toInt64({})"),
+    r"(\w+_(id|hash)|weight) UInt64": ("String", "toString({})"),
+    r"\w+ UInt64": ("Int64", "accurateCast({}, 'Int64')"),
+    r"\w+ (Nullable\()?Float64\)?": ("Float64", "{}"),
+    r".*": ("String", "toString({})"),
+}
+
+
+@dataclass(frozen=True)
+class LakeTable:
+    """Columns with their types there, and what has been written of each month (202611): rows, and a hash as hex digits."""
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    months: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+def lake_columns(columns: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The columns of a table as they are in the lake: their types, and the SQL that makes them."""
+    found = {}
+    for name, column_type in columns.items():
+        its_type, form = next(f for known, f in LAKE_FORMS.items() if re.fullmatch(known, f"{name} {column_type}"))
+        is_nullable = column_type.startswith("Nullable")
+        found[name] = (f"Nullable({its_type})" if is_nullable else its_type, form.format(f"t.`{name}`"))
+    return found
+
+
+def load_lake(folder: Path) -> dict[str, LakeTable]:
+    """What the manifest of a folder says; of a new or empty one nothing. Raises ImporterError for any other."""
+    path = folder / LAKE_MANIFEST
+    try:
+        if not path.exists() and not (folder.is_dir() and any(folder.iterdir())):
+            return {}
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != LAKE_FORMAT:
+            raise ValueError(f"format {manifest['format']} is not known to this version")
+        return {table: LakeTable(**told) for table, told in manifest["tables"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ImporterError(
+            f"{folder} is no lake that --lake has made ({type(error).__name__})", "give an empty folder", EXIT_USAGE
+        ) from error
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """The engine takes paths of Iceberg tables below the working folder alone."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def store_lake(store: Store, folder: Path) -> dict[str, tuple[int, int]]:
+    """Write the facts to a folder, of what is there already the months that have changed alone.
+
+    Returns months written, and rows of all months, by table. A month is deleted, then inserted, and the manifest tells
+    of it last: a run that was killed is made good by the next one.
+    """
+    folder = folder.resolve()
+    if GLOB_CHARACTERS & {*str(folder)}:
+        raise ImporterError(
+            f"--lake: {folder} has one of the characters {' '.join(sorted(GLOB_CHARACTERS))}",
+            "give another folder",
+            EXIT_USAGE,
+        )
+    lake = load_lake(folder)
+    told = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with reading_engine(store) as engine, temporary_folder() as private, working_in(folder):
+            for table in LAKE_TABLES:
+                known = lake.get(table, LakeTable())
+                lake[table] = now = write_lake_table(store, engine, table, known, folder, private / "month.parquet")
+                manifest = {"format": LAKE_FORMAT, "tables": {name: vars(its) for name, its in lake.items()}}
+                write_file(folder / LAKE_MANIFEST, json.dumps(manifest, indent=1))
+                written = sum(known.months.get(month) != its for month, its in now.months.items())
+                told[table] = (written, sum(rows for rows, _ in now.months.values()))
+    except OSError as error:
+        raise ImporterError(
+            f"{folder}: the lake cannot be written: {error.strerror}",
+            "make room there" if error.errno == errno.ENOSPC else "give a folder that can be written to",
+        ) from error
+    return told
+
+
+def write_lake_table(
+    store: Store, engine: Store, table: str, known: LakeTable, folder: Path, between: Path
+) -> LakeTable:
+    """Write the months of a table that are not as they are known. Made anew is one whose columns are others now, whose
+    snapshots have become many, or whose making was interrupted.
+    """
+    columns = lake_columns(store.columns_of(table))
+    types = {LAKE_MONTH: "Int32", **{name: its_type for name, (its_type, _) in columns.items()}}
+    months = {
+        str(month): [rows, f"{contents:016x}"]
+        for month, (rows, contents) in store.read_months(table, store.columns_of(table), "1").items()
+    }
+    path = folder / table
+    snapshots = len(list(path.glob("metadata/v*.json")))
+    changed = [month for month in sorted({*months, *known.months}) if months.get(month) != known.months.get(month)]
+    is_old = bool(changed) and snapshots > LAKE_SNAPSHOTS + len(known.months)
+    unfinished = folder / f".{table}.unfinished"
+    is_new = not snapshots or known.columns != types or is_old or unfinished.exists()
+    if is_new:
+        unfinished.touch()
+        shutil.rmtree(path, ignore_errors=True)
+        changed = sorted(months)
+    if not changed:
+        unfinished.unlink(missing_ok=True)
+        return LakeTable(types, months)
+    place = f"ENGINE = IcebergLocal({sql_text(f'{path}/')})"
+    listed = ", ".join(f"`{name}` {its_type}" for name, its_type in types.items())
+    shape = f"({listed}) {place} PARTITION BY ({LAKE_MONTH})" if is_new else place
+    engine.command("DROP TEMPORARY TABLE IF EXISTS lake")
+    engine.command(f"CREATE TEMPORARY TABLE lake {shape}", settings=LAKE_SETTINGS)
+    for month in changed:
+        if not is_new:
+            engine.command(f"ALTER TABLE lake DELETE WHERE {LAKE_MONTH} = {month}", settings=LAKE_SETTINGS)
+        if month in months:
+            chosen = ", ".join(f"{form} AS `{name}`" for name, (_, form) in columns.items())
+            condition = f"{MONTH_OF[table]} = {month}"
+            store.write_parquet(f"SELECT {chosen} FROM {table} AS t FINAL WHERE {condition}", between)
+            names = ", ".join(f"`{name}`" for name in columns)
+            engine.command(
+                f"INSERT INTO lake ({LAKE_MONTH}, {names}) SELECT {month}, {names}"
+                f" FROM file({sql_text(str(between))}, 'Parquet')",
+                settings=LAKE_SETTINGS,
+            )
+    there = {str(month): rows for month, rows in engine.query(f"SELECT {LAKE_MONTH}, count() FROM lake GROUP BY 1")}
+    engine.command("DROP TEMPORARY TABLE lake")
+    if there != {month: rows for month, (rows, _) in months.items()}:
+        raise ImporterError(
+            f"{table}: the lake does not have the rows that the database has",
+            f"where other machines import meanwhile, run it again; else delete {path} to have it made anew",
+        )
+    unfinished.unlink(missing_ok=True)
+    return LakeTable(types, months)
+
+
+# =====================================================================================================
 # Queries and statistics: named queries, and their answers as text, pictures and files
 # =====================================================================================================
 
@@ -7479,6 +7635,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--restore", metavar="DIR", type=Path, help="bring back what --archive has written; import nothing"
     )
     what.add_argument(
+        "--lake",
+        metavar="DIR",
+        type=Path,
+        help="the facts as Apache Iceberg tables, what has changed alone (experimental); import nothing",
+    )
+    what.add_argument(
         "--watch",
         metavar="SECONDS",
         nargs="?",
@@ -8281,6 +8443,19 @@ def run_archive(config: Config, options: argparse.Namespace, screen: Screen) -> 
     return EXIT_DONE
 
 
+def run_lake(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """The facts go to a folder as tables of Iceberg."""
+    with opening(config, screen.wait, lock=not config.embedded or config.lock_path.exists()) as opened:
+        store = opened.result()[0]
+        if store is None or not store.holds_usage:
+            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+        told = store_lake(store, options.lake)
+    rows = [(table, *(f"{count:,}" for count in counts)) for table, counts in told.items()]
+    columns = (Column("table"), Column("months written", "#"), Column("rows", "#"))
+    screen.show([Table(f"Lake in {options.lake}", columns, rows)])
+    return EXIT_DONE
+
+
 def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """What --archive has written goes back, for every machine and user in it."""
     archive = load_archive(options.restore)
@@ -8381,6 +8556,7 @@ COMMANDS: Mapping[str, Callable[[Config, argparse.Namespace, Screen], int]] = {
     "push_local": run_push,
     "archive": run_archive,
     "restore": run_restore,
+    "lake": run_lake,
     "adopt": run_adopt,
     "watch": run_watch,
     "stats": run_stats,

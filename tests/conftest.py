@@ -331,6 +331,12 @@ def parquet_readers() -> str:
     return install_python("parquet-readers", "pandas>=2.2,<4", "pyarrow>=17,<25")
 
 
+@pytest.fixture(scope="session")
+def pyiceberg() -> str:
+    """pyiceberg, with which many will read a lake."""
+    return install_python("pyiceberg", "pyiceberg>=0.10,<1", "pyarrow>=17,<27")
+
+
 @pytest.fixture
 def machine(sample_home: Path, tmp_path: Path) -> Machine:
     """A machine with its own copy of the sample logs and an empty database."""
