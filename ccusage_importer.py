@@ -6120,6 +6120,8 @@ class Selection:
         if is_budget(query):
             narrowed = (self.since, self.machine, self.source, self.user if self.user != self.payer else None)
             return bool(self.budgets) and narrowed == (None,) * 4
+        if BUDGETS_TABLE in query.statement and (self.machine, self.source) != (None, None):
+            return False  # a budget is for all machines and agents
         return not query.shown.own_period or (self.since is None and (not is_past or "today" in query.tunables))
 
     def values(self, query: Query) -> dict[str, str]:
@@ -6147,6 +6149,8 @@ class Selection:
                     conditions.append(f"ifNull({its_day} {sign} toDate('{limit}'), 1)")
             if conditions:
                 filters[table] = " AND ".join(conditions)
+        if self.user is not None:
+            filters[BUDGETS_TABLE] = f"user_name = {sql_text(self.user)}"
         if not filters:
             return {}
         told = ", ".join(f"{sql_text(table)}: {sql_text(condition)}" for table, condition in filters.items())
@@ -6370,6 +6374,9 @@ UNITS: dict[str, Callable[[Any, Audience], str]] = {
     "day": lambda value, _: str(value),
     "time": lambda value, audience: f"{audience.time(value):%Y-%m-%d %H:%M}",
     "model": lambda value, _: short_model(value),
+    "models": lambda value, _: ", ".join(
+        f"{short_model(model)} {human_cost(cost)} {human_number(tokens)}" for model, cost, tokens in value
+    ),
     "project": lambda value, audience: audience.names.get(value, value),
     "id": lambda value, audience: audience.names.get(value, value),
     "yes": lambda value, _: "yes" if value else "",
@@ -6681,10 +6688,10 @@ MORE = Line(41, "more", ("--stats --all, --query, --export usage.html",))
 
 
 def broken_budgets(answer: Answer, user: str) -> list[str]:
-    """Why a budget does not hold, in words."""
+    """Why a budget does not hold, in words; `user` is whose budgets they are, where the answer does not say."""
     broken = []
     for row in answer.dicts():
-        whose = f"the {row['budget']}'s budget of {user}, {human_cost(row['dollars'])},"
+        whose = f"the {row['budget']}'s budget of {row.get('user_name', user)}, {human_cost(row['dollars'])},"
         if row["remaining"] < 0:
             broken.append(f"{whose} is exceeded: {human_cost(row['spent'])} are spent")
         elif row["forecast"] is not None and row["forecast"] > row["dollars"]:
@@ -8246,15 +8253,20 @@ def run_compare(config: Config, options: argparse.Namespace, screen: Screen) -> 
 
 def run_check_budget(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Exit code 4, with the reasons on stderr, when a budget is exceeded or the month's forecast exceeds it."""
-    if config.budget_day is None and config.budget_month is None:
-        raise ImporterError("there is no budget", "set CCUSAGE_BUDGET_DAY or CCUSAGE_BUDGET_MONTH", EXIT_USAGE)
-    broken: list[str] = []
+    queries = named_queries()
+    answers: list[Answer] = []
     with reading(config, options, screen) as asked:
         if asked is not None:
             store, selection, audience = asked
-            answer = ask_query(store, named_queries()["budgets"], selection)
-            screen.show([draw_answer(answer, audience)])
-            broken = broken_budgets(answer, config.user_name)
+            if selection.budgets:
+                answers.append(ask_query(store, queries["budgets"], selection))
+            if (BUDGETS_TABLE, "dollars") in store.column_types:  # what an older version has made has none
+                answers.append(ask_query(store, queries["user_budgets"], selection))
+            screen.show([draw_answer(answer, audience) for answer in answers if answer.rows])
+    if (config.budget_day, config.budget_month) == (None, None) and not any(answer.rows for answer in answers):
+        fix = f"set CCUSAGE_BUDGET_DAY or CCUSAGE_BUDGET_MONTH, or fill the table {BUDGETS_TABLE}"
+        raise ImporterError("there is no budget", fix, EXIT_USAGE)
+    broken = [reason for answer in answers for reason in broken_budgets(answer, config.user_name)]
     for reason in broken:
         print_error(
             ImporterError(reason, "look at what costs: --stats, --query unusual_days, --query dearest_sessions")

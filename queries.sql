@@ -25,8 +25,8 @@
 --       UNIT    of the values: $ US dollars, +$ a change of them, % percent, +% a change in percent, ~ a number, rounded
 --               (1.2M), # a whole number, + a change of it, . a number with two digits after the point, s ms min h a
 --               time that passed, B bytes, day, time (shown in the zone), age (a time: how long ago), hour, weekday
---               (1 is Monday), model, project, id, yes (0 or 1), words (a sentence, never shortened), - for machines
---               alone; none: a text
+--               (1 is Monday), model, models (an array of them, each with cost and tokens), project, id, yes (0 or 1),
+--               words (a sentence, never shortened), - for machines alone; none: a text
 --   glance: LABEL | TEXT | TEXT ...
 --       What figures, a table or a comparison say on the one screen, a line for each row: {column} is a value with
 --       its unit. A TEXT with a value that is NULL or empty is left out, and so is what stands in [brackets]. Lines of
@@ -1220,7 +1220,7 @@ SELECT
     sum(total_tokens) AS tokens,
     if(days_used = 0, 0, cost / days_used) AS cost_per_day_used
 FROM ccusage_usage_daily FINAL
-WHERE date > toMonday(today) - 7 * weeks
+WHERE date >= toMonday(today) - 7 * (weeks - 1)
 GROUP BY week
 ORDER BY week DESC;
 
@@ -2074,7 +2074,7 @@ per_user AS
         sum(total_tokens) AS tokens,
         uniqExact(date) AS days_used
     FROM ccusage_usage_daily FINAL
-    WHERE date > toMonday(today) - 7 * weeks
+    WHERE date >= toMonday(today) - 7 * (weeks - 1)
     GROUP BY week, user_name
 )
 SELECT
@@ -2157,6 +2157,223 @@ SELECT
 FROM ranked
 WHERE place = 1
 ORDER BY user_name;
+
+-- name: user_share
+-- What part of the last days' cost does each user make?
+-- shown: shares "Users" in stats, page | user_name, cost $, percent %, tokens ~, days_used? #
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_user AS
+(
+    SELECT user_name, sum(total_cost) AS user_cost, sum(total_tokens) AS tokens, uniqExact(date) AS days_used
+    FROM ccusage_usage_daily FINAL
+    WHERE date > today - days
+    GROUP BY user_name
+),
+shared AS
+(
+    SELECT user_name, user_cost, tokens, days_used, sum(user_cost) OVER () AS all_cost
+    FROM per_user
+)
+SELECT
+    user_name,
+    user_cost AS cost,
+    if(all_cost = 0, 0, 100 * user_cost / all_cost) AS percent,
+    tokens,
+    days_used
+FROM shared
+ORDER BY cost DESC, user_name;
+
+-- name: user_projects
+-- What part of each project's cost does each user make, and what part of a user's goes to it?
+-- shown: table "Users by project" in page | project project, user_name, cost $, percent_of_project %, percent_of_user? %,
+--     tokens ~
+-- tunables: days 1..20000, top 1..1000000
+WITH 30 AS days, 100 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
+per_user AS
+(
+    SELECT project_id, user_name, sum(total_cost) AS part_cost, sum(total_tokens) AS tokens
+    FROM ccusage_usage_projects_daily FINAL
+    WHERE date > today - days
+    GROUP BY project_id, user_name
+),
+shared AS
+(
+    SELECT
+        project_id,
+        user_name,
+        part_cost,
+        tokens,
+        sum(part_cost) OVER (PARTITION BY project_id) AS project_cost,
+        sum(part_cost) OVER (PARTITION BY user_name) AS user_cost
+    FROM per_user
+)
+SELECT
+    project_id AS project,
+    user_name,
+    part_cost AS cost,
+    if(project_cost = 0, 0, 100 * part_cost / project_cost) AS percent_of_project,
+    if(user_cost = 0, 0, 100 * part_cost / user_cost) AS percent_of_user,
+    tokens
+FROM shared
+ORDER BY project_cost DESC, project, cost DESC, user_name
+LIMIT top;
+
+-- name: new_users
+-- Who is new: used an agent for the first time in the last days?
+-- shown: table "New users" of its own period in page | user_name, first_day day, days_ago #, machines? #, days_used #, cost $
+-- tunables: new_days 1..20000
+WITH 30 AS new_days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    user_name,
+    min(date) AS first_day,
+    dateDiff('day', first_day, today) AS days_ago,
+    uniqExact(machine_name) AS machines,
+    uniqExact(date) AS days_used,
+    sum(total_cost) AS cost
+FROM ccusage_usage_daily FINAL
+GROUP BY user_name
+HAVING first_day > today - new_days
+ORDER BY first_day DESC, user_name;
+
+-- name: stopped_users
+-- Who has stopped importing: nothing has come of any machine for days?
+-- shown: table "Users who have stopped importing" of its own period in page | user_name, last_import time, days_ago #,
+--     imports_in_the_month_before? #, last_day day, cost? $
+-- tunables: stopped_days 1..20000
+WITH 3 AS stopped_days,
+imported AS
+(
+    SELECT
+        user_name,
+        max(import_timestamp) AS newest,
+        arrayCount(moment -> moment > newest - 30 * 86400, groupArray(import_timestamp)) AS imports
+    FROM ccusage_import_history FINAL
+    WHERE status != 'failed'
+    GROUP BY user_name
+),
+used AS
+(
+    SELECT user_name, toNullable(max(date)) AS last_day, sum(total_cost) AS cost
+    FROM ccusage_usage_daily FINAL
+    GROUP BY user_name
+)
+SELECT
+    user_name,
+    newest AS last_import,
+    dateDiff('day', newest, now('UTC')) AS days_ago,
+    imports AS imports_in_the_month_before,
+    last_day,
+    cost
+FROM imported
+LEFT JOIN used USING (user_name)
+WHERE newest < now('UTC') - 86400 * stopped_days
+ORDER BY last_import, user_name;
+
+-- name: user_budgets
+-- What has each user spent of the budgets in ccusage_budgets, and will the month's hold, at the pace of the last whole days?
+-- shown: table "Budgets of users" of its own period in stats, page | user_name, budget, dollars $, spent $, remaining $,
+--     forecast $
+-- tunables: days 1..20000
+WITH 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+pace AS
+(
+    SELECT
+        user_name,
+        sumIf(total_cost, date = today) AS cost_today,
+        sumIf(total_cost, date >= toStartOfMonth(today)) AS cost_so_far,
+        least(days, dateDiff('day', min(date), today)) AS whole_days,
+        if(whole_days <= 0, cost_today, sumIf(total_cost, date < today AND date >= today - days) / whole_days) AS cost_per_day
+    FROM ccusage_usage_daily FINAL
+    WHERE date <= today
+    GROUP BY user_name
+)
+SELECT
+    user_name,
+    toString(period) AS budget,
+    dollars,
+    if(period = 'day', cost_today, cost_so_far) AS spent,
+    dollars - spent AS remaining,
+    if(
+        period = 'day',
+        NULL,
+        cost_so_far - cost_today + greatest(cost_today, cost_per_day)
+            + cost_per_day * dateDiff('day', today, toLastDayOfMonth(today))
+    ) AS forecast
+FROM ccusage_budgets FINAL
+LEFT JOIN pace USING (user_name)
+WHERE dollars > 0
+ORDER BY remaining, user_name, budget;
+
+-- name: team_week
+-- What did each user use on each of the last days, with which models?
+-- shown: table "Users by day" | user_name, date day, cost $, tokens ~, models models
+-- tunables: days 1..20000
+WITH 7 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+by_model AS
+(
+    SELECT user_name, day, arraySort(used -> (-used.2, used.1), groupArray((model, model_cost, model_tokens))) AS models
+    FROM
+    (
+        SELECT
+            user_name,
+            toDate(record_key) AS day,
+            toString(model_name) AS model,
+            sum(cost) AS model_cost,
+            sum(total_tokens) AS model_tokens
+        FROM ccusage_model_breakdowns FINAL
+        WHERE record_type = 'daily' AND record_key > toString(today - days)
+        GROUP BY user_name, day, model
+    )
+    GROUP BY user_name, day
+),
+by_day AS
+(
+    SELECT user_name, date AS day, sum(total_cost) AS cost, sum(total_tokens) AS tokens
+    FROM ccusage_usage_daily FINAL
+    WHERE date > today - days
+    GROUP BY user_name, day
+)
+SELECT user_name, day AS date, cost, tokens, models
+FROM by_day
+LEFT JOIN by_model USING (user_name, day)
+ORDER BY date DESC, cost DESC, user_name;
+
+-- name: team_month
+-- What did each user use in the last days, on how many of them, and when last?
+-- shown: table "Users in {days} days" in page | user_name, cost $, tokens ~, active_days #, last_active_day day
+-- tunables: days 1..20000
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+SELECT
+    user_name,
+    sum(total_cost) AS cost,
+    sum(total_tokens) AS tokens,
+    uniqExact(date) AS active_days,
+    max(date) AS last_active_day
+FROM ccusage_usage_daily FINAL
+WHERE date > today - days
+GROUP BY user_name
+ORDER BY cost DESC, user_name;
+
+-- name: team_models
+-- Which models were used in the last days, by how many users?
+-- shown: table "Models in {days} days" in page | model model, cost $, tokens ~, users #
+-- tunables: days 1..20000
+WITH 7 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+used AS
+(
+    SELECT model_name, user_name, cost AS part_cost, total_tokens
+    FROM ccusage_model_breakdowns FINAL
+    WHERE record_type = 'daily' AND record_key > toString(today - days)
+)
+SELECT
+    model_name AS model,
+    sum(part_cost) AS cost,
+    sum(total_tokens) AS tokens,
+    uniqExact(user_name) AS users
+FROM used
+GROUP BY model
+ORDER BY cost DESC, model;
 
 -- section: Conversations
 
@@ -2272,7 +2489,7 @@ SELECT
     quantileExact(0.9)(waited_ms) / 1000 AS slow_seconds,
     if(sum(waited_ms) = 0, NULL, 1000 * sum(output_tokens) / sum(waited_ms)) AS output_tokens_per_second
 FROM ccusage_messages FINAL
-WHERE kind = 'response' AND waited_ms > 0 AND date > toMonday(today) - 7 * weeks
+WHERE kind = 'response' AND waited_ms > 0 AND date >= toMonday(today) - 7 * (weeks - 1)
 GROUP BY week, model
 ORDER BY week DESC, responses DESC, model;
 
@@ -2373,7 +2590,7 @@ SELECT
     if(prompts = 0, NULL, 100 * interruptions / prompts) AS percent_of_prompts,
     uniqExactIf(session_id, kind = 'interruption') AS sessions
 FROM ccusage_messages FINAL
-WHERE kind IN ('prompt', 'interruption') AND date > toMonday(today) - 7 * weeks
+WHERE kind IN ('prompt', 'interruption') AND date >= toMonday(today) - 7 * (weeks - 1)
 GROUP BY week
 ORDER BY week DESC;
 
@@ -3302,6 +3519,129 @@ FROM
     FROM active
 )
 ORDER BY name, labels;
+
+-- name: database_size
+-- How large is the database, and each table in it (of a team's: in those of its people, as far as it may be seen)?
+-- shown: table "Size of the database" of its own period | table, rows #, size B, percent %, bytes_per_row? .
+WITH (SELECT count() FROM system.tables WHERE database = currentDatabase() AND engine = 'Merge') AS merged,
+kept AS
+(
+    SELECT name, sum(total_rows) AS table_rows, sum(total_bytes) AS bytes
+    FROM system.tables
+    WHERE startsWith(name, 'ccusage_')
+        AND engine LIKE '%MergeTree'
+        AND (database = currentDatabase() OR (merged > 0 AND startsWith(database, concat(currentDatabase(), '_'))))
+    GROUP BY name
+)
+SELECT
+    if(grouping(name) = 0, name, 'all') AS table,
+    sum(table_rows) AS rows,
+    sum(bytes) AS size,
+    if((SELECT sum(bytes) FROM kept) = 0, 0, 100 * size / (SELECT sum(bytes) FROM kept)) AS percent,
+    if(rows = 0, NULL, size / rows) AS bytes_per_row
+FROM kept
+GROUP BY name WITH ROLLUP
+ORDER BY size DESC, grouping(name) DESC, table;
+
+-- name: database_growth
+-- How does the database grow: what came in each month, and about how many bytes of today's are that?
+-- shown: table "Growth of the database" of its own period | month, imports #, importers? #, new_rows #, changed_rows? #,
+--     messages_and_tools ~, about_size B, about_size_by_then B
+WITH (SELECT count() FROM system.tables WHERE database = currentDatabase() AND engine = 'Merge') AS merged,
+(
+    SELECT sum(total_bytes)
+    FROM system.tables
+    WHERE startsWith(name, 'ccusage_')
+        AND engine LIKE '%MergeTree'
+        AND (database = currentDatabase() OR (merged > 0 AND startsWith(database, concat(currentDatabase(), '_'))))
+) AS bytes,
+per_month AS
+(
+    SELECT
+        formatDateTime(import_timestamp, '%Y-%m') AS month,
+        count() AS imports,
+        uniqExact(machine_name, user_name) AS importers,
+        sum(arraySum(mapValues(rows_new))) AS new_rows,
+        sum(arraySum(mapValues(rows_changed))) AS changed_rows,
+        sum(messages + tool_calls) AS messages_and_tools
+    FROM ccusage_import_history FINAL
+    GROUP BY month
+),
+shared AS
+(
+    SELECT
+        *,
+        new_rows + messages_and_tools AS came,
+        sum(came) OVER () AS came_in_all,
+        sum(came) OVER (ORDER BY month) AS came_by_then
+    FROM per_month
+)
+SELECT
+    month,
+    imports,
+    importers,
+    new_rows,
+    changed_rows,
+    messages_and_tools,
+    if(came_in_all = 0, 0, bytes * came / came_in_all) AS about_size,
+    if(came_in_all = 0, 0, bytes * came_by_then / came_in_all) AS about_size_by_then
+FROM shared
+ORDER BY month DESC;
+
+-- name: slow_queries
+-- Which statements on this database were slow lately, how often, and for whom (where system.query_log may be read)?
+-- shown: table "Slow queries" of its own period | seconds s, median_seconds? s, runs #, users?, rows_read ~, memory B,
+--     last_run time, statement words
+-- tunables: last_days 1..20000, slower_than 0..1000000, top 1..1000000
+WITH 7 AS last_days, 1.0 AS slower_than, 20 AS top,
+-- merge() gives what there is and may be read; the history of imports is always there, else it would have no columns.
+-- Without the log its columns are these constants.
+logged AS
+(
+    WITH
+        toString('') AS type,
+        toDate(0) AS event_date,
+        toDateTime(0, 'UTC') AS event_time,
+        toUInt64(0) AS query_duration_ms,
+        toUInt64(0) AS read_rows,
+        toUInt64(0) AS memory_usage,
+        toUInt64(0) AS normalized_query_hash,
+        toString('') AS query,
+        toString('') AS user,
+        emptyArrayString() AS databases
+    SELECT
+        toDateTime(event_time, 'UTC') AS moment,
+        query_duration_ms / 1000 AS took,
+        toUInt64(read_rows) AS its_rows,
+        toUInt64(memory_usage) AS its_memory,
+        toUInt64(normalized_query_hash) AS hash,
+        toString(query) AS text,
+        toString(user) AS who
+    FROM merge(REGEXP('.'), '^(query_log|ccusage_import_history)$')
+    WHERE _database = 'system'
+        AND _table = 'query_log'
+        AND toString(type) = 'QueryFinish'
+        AND toDate(event_date) > today() - last_days
+        AND took >= slower_than
+        AND arrayExists(
+            name -> name = currentDatabase() OR startsWith(name, concat(currentDatabase(), '_')),
+            CAST(databases, 'Array(String)')
+        )
+    SETTINGS prefer_column_name_to_alias = 1
+)
+SELECT
+    max(took) AS seconds,
+    quantileExact(0.5)(took) AS median_seconds,
+    count() AS runs,
+    arrayStringConcat(arraySort(groupUniqArray(5)(who)), ', ') AS users,
+    max(its_rows) AS rows_read,
+    max(its_memory) AS memory,
+    max(moment) AS last_run,
+    substringUTF8(replaceRegexpAll(normalizeQuery(any(text)), '\\s+', ' '), 1, 200) AS statement
+FROM logged
+GROUP BY hash
+ORDER BY seconds DESC, statement
+LIMIT top;
 
 -- name: data_dictionary
 -- What is stored: every table and view, every column, and what it means?

@@ -6,6 +6,7 @@ as the server would, and a second process opens the folder with exactly those ri
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -100,14 +101,13 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory, sample_home: Path) -> Team:
+def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
     """Two people's databases, made by --team-sql, with their imports: Ada's with her conversations, Bob's without."""
     folder = tmp_path_factory.mktemp("team")
     people = {}
     for seed, name in enumerate(("ada", "bob")):
         home = folder / name
-        shutil.copytree(sample_home, home)
-        sample_logs.write_logs(home, days=5, sessions_per_day=1, messages=4, seed=seed)
+        sample_logs.write_logs(home, days=30, sessions_per_day=2, messages=8, seed=20 + seed)
         conversations = {"CCUSAGE_CONVERSATIONS": "true"} if name == "ada" else {}
         people[name] = Machine(home, settings={"CCUSAGE_USER": name, "MACHINE_NAME": f"{name}s", **conversations})
     hashes = folder / "hashes"
@@ -267,6 +267,42 @@ def test_who_reads_sees_everybody_and_changes_nothing(team: Team) -> None:
     unknowing = [grant for grant in some if "SHOW DATABASES" not in grant]
     with engine(team.folder, unknowing, profile, "ccusage") as reader.server:
         assert "of 1 people: ccusage_ada; of nobody else, as far as default may know" in reader.run("--check").stdout
+
+
+# What is about the database itself, not about the rows in it.
+OF_THE_DATABASE = {"database_size", "database_growth", "slow_queries", "data_dictionary"}
+
+
+def test_every_query_says_of_two_databases_what_it_says_of_one(team: Team) -> None:
+    """Through Merge tables, as the reader of a team, and unchanged: the same as of one database with everybody's rows."""
+    queries = {name: query for name, query in ci.named_queries().items() if name not in OF_THE_DATABASE}
+    with engine(team.folder, database="everybody") as administrator:
+        administrator.post("/", "CREATE DATABASE everybody")
+        for item in ci.declared_schema():
+            administrator.post("/?database=everybody", item.statement)
+            for name in ("ada", "bob") if item.columns else ():
+                insert = f"INSERT INTO everybody.{item.name} SELECT * FROM ccusage_{name}.{item.name} FINAL"
+                administrator.post("/?max_partitions_per_insert_block=0", insert)
+        administrator.post("/", "TRUNCATE TABLE everybody.ccusage_budgets")
+        expected = {name: administrator.query(query.statement) for name, query in queries.items()}
+        administrator.post("/", "DROP DATABASE everybody")
+    with team.engine("ccusage_dashboards", "ccusage") as reader:
+        for name, query in queries.items():
+            found = reader.query(query.statement)
+            assert alike(found, expected[name]), (name, found, expected[name])
+        for name in OF_THE_DATABASE:
+            assert reader.query(ci.named_queries()[name].statement) or name == "slow_queries"
+    assert sum(map(bool, expected.values())) > 90
+    assert expected["user_share"][0][0] != expected["user_share"][1][0]
+
+
+def alike(left: object, right: object) -> bool:
+    """The same, but for the last digits of fractions, which change with the order of their parts."""
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(alike, left, right))
+    if isinstance(left, float) and isinstance(right, float | int):
+        return math.isclose(left, right, rel_tol=1e-6, abs_tol=1e-6)
+    return left == right
 
 
 def test_people_come_and_go(tmp_path: Path) -> None:
