@@ -2413,6 +2413,7 @@ per_prompt AS
     SELECT cost, responses, tools, is_prompt
     FROM ccusage_fct_prompts
     WHERE date > today - days
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
 )
 SELECT
     countIf(is_prompt) AS prompts,
@@ -2459,6 +2460,7 @@ times AS
     WHERE date > today - days
         AND NOT is_sidechain
         AND agent_id = ''
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
         AND (kind = 'response' OR (kind IN ('prompt', 'command') AND waited_ms < 60000 * away_minutes))
     GROUP BY who
     UNION ALL
@@ -2514,7 +2516,9 @@ followed AS
             started_at
         ) AS pause
     FROM ccusage_fct_messages
-    WHERE kind = 'response' AND date > today - days
+    WHERE kind = 'response'
+        AND date > today - days
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
 ),
 grouped AS
 (
@@ -2609,6 +2613,7 @@ per_status AS
         uniqExact(session_id) AS sessions
     FROM ccusage_messages FINAL
     WHERE kind IN ('response', 'api error') AND date > today - days
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
     GROUP BY date, status
 ),
 compared AS
@@ -2745,6 +2750,7 @@ shaped AS
         avg(tool_calls) AS tools_per_session
     FROM ccusage_dim_sessions
     WHERE toDate(last_message, zone) > today - days
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
     GROUP BY position
 ),
 shared AS
@@ -2885,7 +2891,9 @@ per_tool AS
     UNION ALL
     SELECT '', sum(cost), countIf(tool_uses = 0)
     FROM ccusage_fct_messages
-    WHERE kind = 'response' AND date > today - days
+    WHERE kind = 'response'
+        AND date > today - days
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
 ),
 with_the_rest AS
 (
@@ -3015,6 +3023,7 @@ costs AS
     SELECT project_id, sum(total_cost) AS project_cost
     FROM ccusage_usage_projects_daily FINAL
     WHERE date > today - days
+        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
     GROUP BY project_id
 ),
 changed AS

@@ -15,9 +15,11 @@ import urllib.error
 from collections import defaultdict
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 
+import conversation_logs
 import pytest
 import sample_logs
 from conftest import IMPORTER, ROOT, Machine, Server
@@ -108,6 +110,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
     for seed, name in enumerate(("ada", "bob")):
         home = folder / name
         sample_logs.write_logs(home, days=30, sessions_per_day=2, messages=8, seed=20 + seed)
+        conversation_logs.write_conversations(home, days=10, seed=20 + seed, until=datetime.now(timezone.utc))
         conversations = {"CCUSAGE_CONVERSATIONS": "true"} if name == "ada" else {}
         people[name] = Machine(home, settings={"CCUSAGE_USER": name, "MACHINE_NAME": f"{name}s", **conversations})
     hashes = folder / "hashes"
@@ -294,6 +297,25 @@ def test_every_query_says_of_two_databases_what_it_says_of_one(team: Team) -> No
             assert reader.query(ci.named_queries()[name].statement) or name == "slow_queries"
     assert sum(map(bool, expected.values())) > 90
     assert expected["user_share"][0][0] != expected["user_share"][1][0]
+
+
+# What is said of responses, which are usage: models, money, and to what it went.
+OF_RESPONSES = {"response_times", "context_growth", "branches", "subagents", "block_contents", "getting_worse"}
+
+
+def test_nobody_is_shown_at_work_without_conversations(team: Team) -> None:
+    """Bob has none stored: nothing is told of how he works, and what is told of Ada is the same without him."""
+    sections = ("Conversations", "Tools", "Files")
+    asked = [q for q in ci.named_queries().values() if q.section in sections and q.name not in OF_RESPONSES]
+    assert len(asked) > 20
+    about: dict[str, dict[str, object]] = {}
+    for database in ("ccusage", "ccusage_ada", "ccusage_bob"):
+        with engine(team.folder, database=database) as administrator:
+            about[database] = {query.name: administrator.query(query.statement) for query in asked}
+    assert not any(about["ccusage_bob"].values())
+    differing = [name for name, rows in about["ccusage"].items() if not alike(rows, about["ccusage_ada"][name])]
+    assert " ".join(differing) == ""
+    assert sum(map(bool, about["ccusage"].values())) > 15
 
 
 def alike(left: object, right: object) -> bool:
