@@ -14,6 +14,14 @@ FROM system.tables
 WHERE database = '{team}' AND engine LIKE '%MergeTree' AND name IN ({merged})
 FORMAT Null;
 
+-- Before October 2025 an engine let a person's own table of engine Buffer reach into everybody's (ClickHouse 87545).
+WITH arrayMap(part -> toUInt32OrZero(part), splitByChar('.', version())) AS parts
+SELECT throwIf(
+    parts < [25, 8, 10] OR (parts >= [25, 9] AND parts < [25, 9, 4]),
+    'This server does not keep people apart: a table of engine Buffer shows what its owner has no right on. Update it to the last 25.8, or to 25.10 or newer'
+)
+FORMAT Null;
+
 CREATE ROLE IF NOT EXISTS `{team}_importer`{everywhere};
 
 -- needed where the server's table_engines_require_grant is set

@@ -430,6 +430,17 @@ def test_what_is_no_name_or_no_hash_is_refused(
     assert out.count("CREATE USER IF NOT EXISTS `ccusage_ada` IDENTIFIED WITH sha256_hash BY '" + "f" * 64) == 1
 
 
+def test_an_engine_that_lets_people_through_is_refused(tmp_path: Path, oldest_engine: str) -> None:
+    """A table of engine Buffer reads another's rows there, with no right on them: so the script stops."""
+    server = Server(tmp_path / "server", python=oldest_engine)
+    try:
+        with pytest.raises(RuntimeError, match="does not keep people apart"):
+            administrate(server, printed("--team-sql", "ada", home=tmp_path))
+        assert "ccusage_ada" not in str(server.query("SELECT name FROM system.databases"))
+    finally:
+        server.stop()
+
+
 def test_on_a_cluster_everything_is_made_everywhere(tmp_path: Path, server: Server) -> None:
     settings = {"CH_HOST": "h", "CH_CLUSTER": "c1", "CH_DATABASE": "tokens"}
     sql = printed("--team-sql", "ada", home=tmp_path, **settings) + printed(
