@@ -371,6 +371,29 @@ ORDER BY (date, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'activity of days as Claude Code counts it itself, also of days before the first log';
 
+-- one row per thing that was deleted on demand (--forget) or taken over (--rename-machine), machine and user: what is here
+-- comes back with no import
+CREATE TABLE IF NOT EXISTS ccusage_forgotten
+(
+    machine_name LowCardinality(String) COMMENT 'machine whose rows it were, or that has taken them over',
+    user_name    LowCardinality(String) COMMENT 'user whose rows it were',
+    what         LowCardinality(String) COMMENT 'messages (with tool calls), rows (days, projects, sessions, blocks) or months, each before a day; project; machine: a former name of it',
+    name         String                 COMMENT 'private id of the project, or the former name; empty elsewhere',
+    before       Date                   COMMENT 'the first day that is kept; 1970-01-01 elsewhere',
+    began        DateTime('UTC')        COMMENT 'when that day began in the machine''s zone, UTC',
+    is_done      UInt8                  COMMENT '0 while a machine''s rows are taken over: the next import goes on',
+    updated_at   DateTime64(3, 'UTC')   COMMENT 'when it was asked for or done, UTC; the version that wins'
+)
+ENGINE = ReplacingMergeTree(updated_at)
+ORDER BY (machine_name, user_name, what, name, before)
+SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
+COMMENT 'what was deleted on demand, and stays deleted';
+
+-- Nothing goes by itself. Who wants conversations to pastes these. Responses stay, for totals are sums of them; a log that
+-- is read again brings back what it holds, where --forget --before DAY --conversations does not let it:
+--     ALTER TABLE ccusage_messages MODIFY TTL toDateTime(started_at) + INTERVAL 2 YEAR DELETE WHERE kind != 'response';
+--     ALTER TABLE ccusage_tool_calls MODIFY TTL toDateTime(started_at) + INTERVAL 2 YEAR;
+
 -- one row per day: all sources, machines and users together
 CREATE VIEW IF NOT EXISTS ccusage_v_daily_summary AS
 SELECT

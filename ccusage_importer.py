@@ -484,6 +484,14 @@ def remember(config: Config, fixed: Fixed) -> None:
         log.warning("%s cannot be written: %s", config.kept_path / FIXED_FILE, error.strerror)
 
 
+def forget_fixed(config: Config) -> None:
+    """Remember nothing of this machine and user any more."""
+    known = read_fixed_file(config)
+    if known.get(config.machine_name, {}).pop(config.user_name, None) is not None:
+        with contextlib.suppress(OSError):
+            write_file(config.kept_path / FIXED_FILE, json.dumps(known, indent=2))
+
+
 def zone_without_database(config: Config) -> str:
     """The zone that cuts this machine's and user's days, as far as it is known before the database is open."""
     fixed = remembered(config)
@@ -662,6 +670,7 @@ MESSAGES_TABLE = "ccusage_messages"
 TOOLS_TABLE = "ccusage_tool_calls"
 LOG_FILES_TABLE = "ccusage_log_files"
 ACTIVITY_TABLE = "ccusage_activity"
+FORGOTTEN_TABLE = "ccusage_forgotten"
 LOG_TABLES = (MESSAGES_TABLE, TOOLS_TABLE, LOG_FILES_TABLE)  # in this order: what is read is told last
 # Rows after their children: a row that is there is whole.
 USAGE_TABLES = (BREAKDOWNS_TABLE, MODELS_TABLE, *(report.table for report in REPORTS.values()))
@@ -2255,6 +2264,54 @@ OUTCOMES = ("new", "changed", "unchanged", "kept")  # of a fetched row
 COVERED = ("covered", "derived")  # what it is made of
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """What was deleted on demand, of one machine and user, and is not to come back.
+
+    `messages`, `rows`, `months`: the first day of which messages and tool calls, the rows of the other reports, and months
+    are kept; the day of `rows` began at `began`. `projects` are private ids. `former`: names of the machine whose rows
+    are on their way to it.
+    """
+
+    messages: date = date.min
+    rows: date = date.min
+    began: datetime = EPOCH
+    months: date = date.min
+    projects: frozenset[str] = frozenset()
+    former: tuple[str, ...] = ()
+
+    def keeps(self, row: Record | Stored) -> bool:
+        """Whether a row is to be there."""
+        if row.report == "monthly":
+            return row.record_key >= self.months.isoformat()[:7]
+        if row.report == "blocks":
+            return row.began >= self.began
+        if row.report == "session":
+            return not self.projects & {row.project, row.record_key} and not EPOCH < row.ended < self.began
+        return row.record_key[:10] >= self.rows.isoformat() and row.record_key[11:] not in self.projects
+
+    def kept(self, records: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]]:
+        """The records that are to be there. A forgotten project's days stay as those of no name: the totals hold them."""
+        if self == NOTHING_FORGOTTEN:
+            return {name: list(rows) for name, rows in records.items()}
+        kept: dict[str, list[Record]] = {}
+        for name, rows in records.items():
+            days: dict[Key, list[Record]] = {}
+            for record in map(self.nameless, rows):
+                days.setdefault(record.key, []).append(record)
+            kept[name] = [merge_records(same) for same in days.values() if self.keeps(same[0])]
+        return kept
+
+    def nameless(self, record: Record) -> Record:
+        if record.report != "projects" or record.columns["project_id"] not in self.projects:
+            return record
+        columns = {**record.columns, "project_id": ""}
+        return dataclasses.replace(record, record_key=f"{record.columns['date']}/", columns=columns, raw_data="{}")
+
+
+NOTHING_FORGOTTEN = Forgotten()
+
+
 @dataclass
 class Plan:
     """What is to happen to one report's rows. A changed row is deleted, then inserted; a removed one deleted."""
@@ -2329,12 +2386,14 @@ class Rules:
     `repriced`: rows that have the stored cost where ccusage tells less (see keep_prices), with their report.
     `first_lines`: ccusage 15 to 18 count the first line of a streamed response, later ones the largest; so their output
     may be less with all messages there. `now`: when the import began.
+    `first_day`: those before it are forgotten, so the days of its month do not say all of that.
     """
 
     repriced: Collection[tuple[str, Key]] = frozenset()
     allow_shrink: bool = False
     first_lines: bool = False
     now: datetime = EPOCH
+    first_day: date = date.min
 
 
 NO_RULES = Rules()
@@ -2798,6 +2857,8 @@ def plan_sums(
     sum_of = REPORTS[report].sum_of
     made: defaultdict[str, list[MessageSum]] = defaultdict(list)
     for item in messages.sums:
+        if report == "session" and not item.session_id:
+            continue  # of a project that was forgotten
         if item.day in messages.days or "date" not in sum_of:
             made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
@@ -3017,6 +3078,11 @@ def are_covered(rows: Iterable[Record | Stored]) -> bool:
     return all(row.coverage.is_covered for row in rows)
 
 
+def say_all(month: str, its_days: Iterable[Record | Stored], rules: Rules) -> bool:
+    """Whether the days of a month that are known are all that there was of it."""
+    return are_covered(its_days) and f"{month}-01" >= rules.first_day.isoformat()
+
+
 def days_by_month(days: Rows) -> dict[Key, list[Record | Stored]]:
     months: defaultdict[Key, list[Record | Stored]] = defaultdict(list)
     for (source, day), row in sorted(days.items()):
@@ -3031,7 +3097,7 @@ def months_to_sum(fetched: Sequence[Record], stored: Mapping[Key, Stored], days:
     for key, its_days in days_by_month(days).items():
         month, old = by_key.get(key), stored.get(key)
         total = sum_usage(row.usage for row in its_days)
-        if are_covered(its_days):  # then the days say all, and less than before where they were counted twice
+        if say_all(key[1], its_days, rules):  # and less than before where they were counted twice
             stands = any(row is not None and row.usage.tokens == total.tokens for row in (month, old))
         else:
             stands = month is not None and month.usage.covers(total)
@@ -3061,7 +3127,7 @@ def plan_months(
         year, number = key[1].split("-")
         columns = {"month": key[1], "year": int(year), "month_num": int(number)}
         made[key] = sum_records("monthly", key, columns, its_days, "daily", children if key in to_sum else {})
-        if key[0] == CLAUDE and are_covered(its_days):
+        if key[0] == CLAUDE and say_all(key[1], its_days, rules):
             covered[key[1]] = made[key]
     plan, rest = plan_covered(Covered("monthly", covered), fetched, stored, rules)
     decided = {row.key for row in (*plan.written, *plan.unchanged)}
@@ -3189,6 +3255,7 @@ DAY_OF = {
     LOG_FILES_TABLE: "NULL",
     ACTIVITY_TABLE: "date",
     HISTORY_TABLE: "NULL",  # days of usage are asked for, not of imports
+    FORGOTTEN_TABLE: "NULL",
 }
 # The month of a row as a number such as 202611: mostly its partition's, so that a month is read without the others.
 MONTH_OF = {
@@ -3204,6 +3271,8 @@ MONTH_OF = {
     TOOLS_TABLE: "toYYYYMM(started_at)",
     LOG_FILES_TABLE: "toYYYYMM(read_at)",
     ACTIVITY_TABLE: "toYYYYMM(date)",
+    BUDGETS_TABLE: "toYYYYMM(updated_at)",
+    FORGOTTEN_TABLE: "toYYYYMM(updated_at)",
 }
 
 
@@ -3414,6 +3483,7 @@ class Store:
         self.client = client
         self.attempts = STATEMENT_ATTEMPTS
         self.column_types: dict[tuple[str, str], str] = {}
+        self.known_forgotten: Forgotten | None = None
         self.is_team = False  # of Merge tables, over the databases of several people; known after `read_schema`
 
     # -- every statement goes through one of these three --
@@ -3475,15 +3545,17 @@ class Store:
             self.client.close()
 
     def insert_from(self, engine: Store, table: str, select: str, parameters: Mapping[str, Any]) -> None:
-        """Insert what a SELECT in the engine gives, by the names of its columns; engine is this store, or one in process.
+        """Insert what a SELECT in an engine gives, by the names of its columns, as rows of this machine and user.
 
-        From there the rows go as a block of Native: 62 ms to make 100,000 and 11 ms to send, as Python's rows 458 ms.
+        What is forgotten stays out. From another engine the rows go as a block of Native: 62 ms to make 100,000 and 11 ms
+        to send, as Python's rows 458 ms.
         """
         columns = [name for owner, name in expected_columns() if owner == table]
-        listed = ", ".join(columns)
-        chosen = f"SELECT {listed} FROM ({select})"
-        if engine is self:
-            self.command(f"INSERT INTO {table} ({listed}) {chosen}", parameters, INSERT_SETTINGS)
+        listed = ", ".join(f"`{name}`" for name in columns)
+        chosen = f"SELECT {self._kept_columns(table, columns)} FROM ({select}) AS its WHERE {self._kept_rows(table)}"
+        if engine.client is self.client:
+            owner = {"machine": engine.config.machine_name, "user": engine.config.user_name} if OWNED in select else {}
+            self.command(f"INSERT INTO {table} ({listed}) {chosen}", {**owner, **parameters}, INSERT_SETTINGS)
             return
         block = engine.client.raw_query(chosen, parameters=engine._bound(chosen, parameters), fmt="Native")
         if block:
@@ -3493,6 +3565,30 @@ class Store:
                     table, columns, insert_block=block, settings=self._insert_settings(), fmt="Native"
                 ),
             )
+
+    def _kept_columns(self, table: str, columns: Iterable[str]) -> str:
+        """The columns of `its`, as they are to be stored: of a forgotten project without what tells of it."""
+        owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
+        instead = {
+            name: f"toLowCardinality({sql_text(value)})" for name, value in owner.items() if table != BUDGETS_TABLE
+        }
+        if table in LOG_TABLES and self.forgotten.projects:
+            told = {name: value for name, value in TELLING_COLUMNS.items() if name in columns}
+            instead |= {name: f"if({self._of_forgotten()}, {value}, its.{name})" for name, value in told.items()}
+        return ", ".join(f"{instead.get(name, f'its.`{name}`')} AS `{name}`" for name in columns)
+
+    def _kept_rows(self, table: str) -> str:
+        """Which rows of `its` are to be stored: of a forgotten project the responses, which totals are sums of."""
+        conditions = []
+        if table in (MESSAGES_TABLE, TOOLS_TABLE, ACTIVITY_TABLE) and self.forgotten.messages > date.min:
+            conditions.append(f"its.date >= toDate('{self.forgotten.messages}')")
+        if table in (MESSAGES_TABLE, TOOLS_TABLE) and self.forgotten.projects:
+            responses = "its.kind = 'response' OR " if table == MESSAGES_TABLE else ""
+            conditions.append(f"({responses}NOT {self._of_forgotten()})")
+        return " AND ".join(conditions) or "1"
+
+    def _of_forgotten(self) -> str:
+        return f"its.project_id IN ({', '.join(map(sql_text, sorted(self.forgotten.projects)))})"
 
     def write_parquet(self, select: str, path: Path) -> None:
         """What a SELECT gives as a file of Parquet: an engine in process writes it, a server's answer is written as it comes.
@@ -3603,6 +3699,29 @@ class Store:
         )
         return [name for (name,) in rows]
 
+    @property
+    def forgotten(self) -> Forgotten:
+        """What is not to come back of this machine and user; read once."""
+        if self.known_forgotten is None:
+            known = NOTHING_FORGOTTEN
+            rows = []
+            if (FORGOTTEN_TABLE, "what") in self.column_types:  # an older version's database has none
+                rows = self.query(
+                    f"SELECT toString(what), name, before, toInt64(toUnixTimestamp(began)), is_done"
+                    f" FROM {FORGOTTEN_TABLE} FINAL WHERE {OWNED} ORDER BY before, what, name"
+                )
+            for what, name, before, began, is_done in rows:
+                if what == "project":
+                    known = dataclasses.replace(known, projects=known.projects | {name})
+                elif what != "machine":
+                    known = dataclasses.replace(known, **{what: before})
+                    if what == "rows":
+                        known = dataclasses.replace(known, began=EPOCH + timedelta(seconds=began))
+                elif not is_done:
+                    known = dataclasses.replace(known, former=(*known.former, name))
+            self.known_forgotten = known
+        return self.known_forgotten
+
     def read_import_times(self, count: int) -> list[int]:
         """When this machine and user last stored something, latest first, in epoch seconds."""
         rows = self.query(
@@ -3697,7 +3816,7 @@ class Store:
 
     def read_owners(self) -> list[tuple[str, str]]:
         """Machine and user of every row."""
-        tables = (HISTORY_TABLE, *USAGE_TABLES, *LOG_TABLES, ACTIVITY_TABLE)
+        tables = (HISTORY_TABLE, *USAGE_TABLES, *LOG_TABLES, ACTIVITY_TABLE, FORGOTTEN_TABLE)
         selects = (f"SELECT toString(machine_name), toString(user_name) FROM {table}" for table in tables)
         return [(machine, user) for machine, user in sorted(self.query(" UNION DISTINCT ".join(selects)))]
 
@@ -3990,6 +4109,26 @@ class Store:
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
         self.insert(HISTORY_TABLE, [{**owner, **row, "created_at": now, "updated_at": now}])
 
+    def write_forgotten(
+        self, what: str, name: str = "", before: date = FIRST_DAY, began: datetime = EPOCH, done: bool = True
+    ) -> None:
+        """Record what is not to come back, before it goes: see `Forgotten`."""
+        row = {"what": what, "name": name, "before": before, "began": began, "is_done": int(done)}
+        owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
+        self.insert(FORGOTTEN_TABLE, [{**owner, **row, "updated_at": datetime.now(timezone.utc)}])
+        self.known_forgotten = None
+
+    def delete_where(self, tables: Iterable[str], condition: str) -> None:
+        """Delete rows of this machine and user; `condition` is of columns that all of these tables have."""
+        for table in tables:
+            self._delete_where(table, f"{OWNED} AND {condition}", {})
+
+    def delete_owner(self) -> None:
+        """Delete everything of this machine and user: rows before their children, history, which tells how days are cut, last."""
+        reports = (report.table for report in REPORTS.values())
+        tables = (*reports, BREAKDOWNS_TABLE, MODELS_TABLE, *LOG_TABLES, ACTIVITY_TABLE, FORGOTTEN_TABLE, HISTORY_TABLE)
+        self.delete_where(tables, "1")
+
     def delete_copied_responses(self, select: str) -> None:
         """Delete the responses that the statement finds to be a sidechain's copies of others."""
         copied = [message_id for (message_id,) in self.query(select)]
@@ -4001,6 +4140,17 @@ class Store:
         self._delete_where(HISTORY_TABLE, condition, {"id": import_id, "error": error})
 
 
+# What else than tokens, model and times a row of the logs tells, and what stands there once its project is forgotten.
+TELLING_COLUMNS = {
+    "project_id": "''",
+    "session_id": "''",
+    "agent_id": "''",
+    "parent_id": "0",
+    "branch_id": "''",
+    "text_chars": "0",
+    "thinking_chars": "0",
+    "tool_uses": "0",
+}
 # a view's text without the name of the database
 UNQUALIFIED = "replaceRegexpAll({}, concat('`?', {{database:String}}, '`?[.]'), '')"
 OWNED = "machine_name = {machine:String} AND user_name = {user:String}"
@@ -4572,7 +4722,8 @@ def read_activity(store: Store, told: LogsRead) -> None:
         told.problems += problems
         if days:
             stored = store.read_activity()
-            more = {day: counts for day, counts in days.items() if sum(counts) > stored.get(day, 0)}
+            kept = {day: counts for day, counts in days.items() if day >= store.forgotten.messages}
+            more = {day: counts for day, counts in kept.items() if sum(counts) > stored.get(day, 0)}
             store.write_activity(more)
     except ImporterError as error:
         told.problems.append(f"the activity of days could not be stored: {error.what}; {error.fix}")
@@ -4816,6 +4967,9 @@ def read_messages(
 ) -> Messages:
     """What the stored messages say of the rows of which ccusage says something new, with costs."""
     open_rows = unsettled(records, stored, everything)
+    if past.store is not None and past.store.forgotten.messages > date.min:
+        first = past.store.forgotten.messages
+        open_rows = dataclasses.replace(open_rows, days=frozenset(day for day in open_rows.days if day >= first))
     sums = read_message_sums(past.store, open_rows) if past.store is not None else []
     if not sums:  # none are to be had: no logs, or none that were read
         return NO_MESSAGES
@@ -4842,6 +4996,8 @@ def plan_import(
     Months come last: they are held against the days as they will be. After an update of ccusage from 15 to 18, which
     count less of what is streamed, all that is stored is held against the messages.
     """
+    if past.store is not None:
+        records = past.store.forgotten.kept(records)
     is_old = dialect is Dialect.PROJECT_SESSIONS
     updated = last is not None and dialect_of(last.ccusage_version) is Dialect.PROJECT_SESSIONS and not is_old
     if is_old and past.store is not None and past.store.has_messages():
@@ -4853,7 +5009,8 @@ def plan_import(
         suspects = lacking_a_price(records, stored)
         records, repriced = keep_prices(records, suspects, past.children([child_key(old) for old in suspects.values()]))
     messages = read_messages(past, records, stored, everything=updated)
-    rules = Rules(repriced, config.allow_shrink, is_old, now)
+    first_day = past.store.forgotten.rows if past.store is not None else date.min
+    rules = Rules(repriced, config.allow_shrink, is_old, now, first_day)
     plans = {
         name: plan_sums(name, records[name], stored[name], messages, rules)
         for name in ("daily", "projects", "session")
@@ -5071,7 +5228,8 @@ def computer_warnings(store: Store, last: LastImport | None, fetched: FetchedRep
         names = store.read_other_names(fetched.computer)
         return [
             f"this computer has imported as {name} before: what its logs still hold is now stored twice, for {owner}, too; "
-            f"set MACHINE_NAME={name} to go on under that name"
+            f"set MACHINE_NAME={name} to go on under that name, or bring its rows here with --rename-machine {name} "
+            f"{store.config.machine_name}"
             for name in names[:1]
         ]
     if last.computer in ("", fetched.computer):
@@ -5224,6 +5382,7 @@ def push_owner(local: Store, served: Store) -> dict[str, Plan]:
     """
     refuse_other_settings(local, served)
     push_history(local, served)
+    push_forgotten(local, served)
     push_logs(local, served)
     records: dict[str, list[Record]] = {}
     created: dict[ChildKey, datetime] = {}
@@ -5252,10 +5411,17 @@ def refuse_other_settings(local: Store, served: Store) -> None:
 
 
 def push_history(local: Store, served: Store) -> None:
+    owner = {"machine_name": served.config.machine_name, "user_name": served.config.user_name}
     there = {row["import_id"] for row in served.read_history()}
-    runs = [row for row in local.read_history() if row["import_id"] not in there]
+    runs = [{**row, **owner} for row in local.read_history() if row["import_id"] not in there]
     if runs:
         served.insert(HISTORY_TABLE, runs)
+
+
+def push_forgotten(local: Store, served: Store) -> None:
+    """What was forgotten in one database comes back in no other; what that has stored of it stays."""
+    copy_months(local, served, FORGOTTEN_TABLE)
+    served.known_forgotten = None
 
 
 # ---- history of the older importer: --adopt ----------------------------------------------------------
@@ -5626,13 +5792,15 @@ def restore_owner(archived: Store, store: Store) -> tuple[int, int, int, int]:
     Otherwise it is a push: what is stored already, or is more, stays.
     """
     refuse_other_settings(archived, store)
-    if any(store.read_hashes(table) - archived.read_hashes(table) for table in USAGE_TABLES):
+    is_known = store.forgotten in (NOTHING_FORGOTTEN, archived.forgotten)
+    if not is_known or any(store.read_hashes(table) - archived.read_hashes(table) for table in USAGE_TABLES):
         plans = push_owner(archived, store)
         new, changed, unchanged, kept = (sum(len(getattr(p, what)) for p in plans.values()) for what in OUTCOMES)
         return new, changed, unchanged, kept
     reports = [report.table for report in REPORTS.values()]
     before = sum(store.read_hashes(table).total() for table in reports)
     copy_months(archived, store, HISTORY_TABLE)
+    push_forgotten(archived, store)
     push_logs(archived, store)
     for table in USAGE_TABLES:
         copy_months(archived, store, table)
@@ -5796,6 +5964,142 @@ def write_lake_table(
         )
     unfinished.unlink(missing_ok=True)
     return LakeTable(types, months)
+
+
+# =====================================================================================================
+# Retention: what is deleted on demand and does not come back; a machine that got another name
+# =====================================================================================================
+
+
+def forgotten_before(first: Mapping[str, date], began: datetime) -> Forgotten:
+    """Everything before a day, of what is named."""
+    messages, rows, months = (first.get(what, date.min) for what in ("messages", "rows", "months"))
+    return Forgotten(messages, rows, began if "rows" in first else EPOCH, months)
+
+
+def rows_to_go(store: Store, forgotten: Forgotten) -> dict[str, list[Stored]]:
+    """The stored rows of each report that are not to be there."""
+    stored = store.read_stored({}, everything=True)
+    return {name: [row for row in rows.values() if not forgotten.keeps(row)] for name, rows in stored.items()}
+
+
+def logs_to_go(forgotten: Forgotten) -> str:
+    """Of messages and tool calls those that are not to be there as they are, as a condition."""
+    projects = ", ".join(map(sql_text, sorted(forgotten.projects)))
+    conditions = [f"project_id IN ({projects})"] if projects else []
+    if forgotten.messages > date.min:
+        conditions.append(f"date < toDate('{forgotten.messages}')")
+    return f"({' OR '.join(conditions)})" if conditions else "0"
+
+
+def count_to_go(store: Store, forgotten: Forgotten) -> dict[str, int]:
+    """How many rows of each table are to go."""
+    counts = {REPORTS[name].table: len(rows) for name, rows in rows_to_go(store, forgotten).items()}
+    days = logs_to_go(dataclasses.replace(forgotten, projects=frozenset()))
+    logs = {MESSAGES_TABLE: logs_to_go(forgotten), TOOLS_TABLE: logs_to_go(forgotten), ACTIVITY_TABLE: days}
+    for table, condition in logs.items():
+        [(counts[table],)] = store.query(f"SELECT count() FROM {table} FINAL WHERE {OWNED} AND {condition}")
+    return {table: count for table, count in counts.items() if count}
+
+
+def store_forgotten(store: Store) -> None:
+    """Delete what is recorded as forgotten. It may be done again, and after a kill: each step leaves less, and nothing wrong.
+
+    Rows that rest on messages which go are ccusage's word from then on. What a forgotten project has used stays in the
+    totals, so it stays as days, and responses, of no name.
+    """
+    forgotten = store.forgotten
+    if dataclasses.replace(forgotten, former=()) == NOTHING_FORGOTTEN:
+        return
+    if forgotten.messages > date.min:
+        uncover(store, forgotten.messages)
+    if forgotten.projects:
+        nameless = plan_nameless(store, forgotten)
+        store.write_plans([nameless])
+        store.check_written([nameless])
+        of_projects = logs_to_go(Forgotten(projects=forgotten.projects))
+        for table in (MESSAGES_TABLE, LOG_FILES_TABLE):
+            store.insert_from(store, table, f"SELECT * FROM {table} FINAL WHERE {OWNED} AND {of_projects}", {})
+        store.delete_where([LOG_FILES_TABLE], of_projects)
+    plans = [Plan(name, removed=rows) for name, rows in rows_to_go(store, forgotten).items()]
+    store.write_plans(plan for plan in plans if not plan.is_empty)
+    store.delete_where([TOOLS_TABLE, MESSAGES_TABLE], logs_to_go(forgotten))
+    store.delete_where([ACTIVITY_TABLE], logs_to_go(dataclasses.replace(forgotten, projects=frozenset())))
+
+
+def uncover(store: Store, first_day: date) -> None:
+    """What has messages before this day is not the sum of its messages any more."""
+    before = f"toDate('{first_day}')"
+    zone = store.read_last_import()
+    rests_on = {
+        "daily": f"date < {before}",
+        "projects": f"date < {before}",
+        "monthly": f"makeDate(year, month_num, 1) < {before}",
+        "session": f"session_id IN (SELECT session_id FROM {MESSAGES_TABLE} WHERE {OWNED} AND date < {before})",
+        "blocks": f"toDate(start_time, {sql_text(zone.timezone if zone else 'UTC')}) < {before}",
+    }
+    for name, condition in rests_on.items():
+        table = REPORTS[name].table
+        store.insert_from(
+            store,
+            table,
+            f"SELECT * REPLACE ('{Coverage.CCUSAGE.value}' AS coverage, greatest(now('UTC'), updated_at + 1) AS updated_at)"
+            f" FROM {table} AS t FINAL WHERE {OWNED} AND {condition}"
+            f" AND t.coverage IN ('{Coverage.MESSAGES.value}', '{Coverage.DERIVED.value}')",
+            {},
+        )
+
+
+def plan_nameless(store: Store, forgotten: Forgotten) -> Plan:
+    """The days of no name: of each day that a forgotten project has a part in, what the other projects have not."""
+    projects, _ = store.read_records(REPORTS["projects"])
+    days, _ = store.read_records(REPORTS["daily"])
+    stored = store.read_stored({}, everything=True)["projects"]
+    others: defaultdict[date, list[Record]] = defaultdict(list)
+    its_days: set[date] = set()
+    for record in projects:
+        if record.source == CLAUDE and record.columns["project_id"] in forgotten.projects:
+            its_days.add(record.columns["date"])
+        elif record.source == CLAUDE and record.columns["project_id"]:
+            others[record.columns["date"]].append(record)
+    plan = Plan("projects")
+    for day in days:
+        when = day.columns["date"]
+        if day.source != CLAUDE or when not in its_days or not forgotten.keeps(day):
+            continue
+        usage = day.usage.minus(sum_usage(record.usage for record in others[when]))
+        by_others = sum_by_model(record.breakdowns for record in others[when])
+        left = {m: part for m, u in day.breakdowns.items() if (part := u.minus(by_others.get(m, Usage()))).total}
+        columns = {"date": when, "project_id": ""}
+        record = Record("projects", CLAUDE, f"{when}/", columns, usage, tuple(left), left, "{}", day.coverage)
+        plan.put(record, stored.get(record.key))
+    return plan
+
+
+def rename_machine(old: Store, new: Store) -> dict[str, Plan]:
+    """Give the rows of a machine to another name of it, by the rules of a push; then they are gone under the old one.
+
+    What was imported under both names, as it is after a computer was renamed, is counted once. That it is under way is
+    recorded first, so the next import does what a kill has left.
+    """
+    refuse_other_settings(old, new)
+    former = old.config.machine_name
+    new.write_forgotten("machine", former, done=False)
+    plans = push_owner(old, new)
+    old.delete_owner()
+    store_forgotten(new)  # by either name
+    new.write_forgotten("machine", former)
+    forget_fixed(old.config)
+    return plans
+
+
+def finish_renames(store: Store) -> int:
+    """Do what a kill has left of --rename-machine; returns how many."""
+    left = store.forgotten.former
+    for former in left:
+        log.info("taking over the rows of %s, which a run that was ended has left there", one_line(former))
+        rename_machine(owned_by(store, former, store.config.user_name), store)
+    return len(left)
 
 
 # =====================================================================================================
@@ -6261,6 +6565,18 @@ def write_names(config: Config, seen: Mapping[str, str], folders: Sequence[Path]
             write_file(config.state_path / NAMES_FILE, indented_json(content))
     except (ImporterError, OSError) as error:
         log.debug("names are not kept: %s", error)
+
+
+def omit(names: Mapping[str, str], stored: Collection[str]) -> dict[str, str]:
+    return {key: name for key, name in names.items() if key not in stored}
+
+
+def forget_names(config: Config, stored: Collection[str]) -> None:
+    """Take names out of the private file."""
+    known = read_names(config)
+    kept = {part: omit(names, stored) for part, names in known.items()}
+    if kept != known:
+        write_file(config.state_path / NAMES_FILE, indented_json(kept))
 
 
 def shown_names(config: Config) -> dict[str, str]:
@@ -7648,6 +7964,17 @@ def make_parser() -> argparse.ArgumentParser:
         help="the facts as Apache Iceberg tables, what has changed alone (experimental); import nothing",
     )
     what.add_argument(
+        "--forget",
+        action="store_true",
+        help="delete for good what is --before a day, or a --project; prints what goes, and does it with --yes",
+    )
+    what.add_argument(
+        "--rename-machine",
+        metavar=("OLD", "NEW"),
+        nargs=2,
+        help="the computer has got another name: its rows go over, counted once; import nothing",
+    )
+    what.add_argument(
         "--watch",
         metavar="SECONDS",
         nargs="?",
@@ -7704,6 +8031,24 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backfill", action="store_true", help="read all logs again that still exist, not only what has changed"
     )
+    parser.add_argument(
+        "--before",
+        metavar="DAY",
+        help="--forget: messages, tool calls, days, projects, sessions and blocks before this day, of this machine and user",
+    )
+    parser.add_argument(
+        "--conversations",
+        dest="conversations_alone",
+        action="store_true",
+        help="--forget --before: messages and tool calls alone; every total stays",
+    )
+    parser.add_argument("--months", action="store_true", help="--forget --before: whole months before that day, too")
+    parser.add_argument(
+        "--project",
+        metavar="NAME",
+        help="--forget: this project (its folder, or the hash that is stored); what it has used stays in the totals",
+    )
+    parser.add_argument("--yes", action="store_true", help="--forget: delete it, not only print it")
     parser.add_argument("--machine-name", metavar="NAME", help="whose rows these are (default: the host name)")
     parser.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
     parser.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
@@ -7966,9 +8311,10 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             # first, or a mistake of this run would be taken for the saved reports'
             checked_settings(last, fetched.timezone, privacy, config)
             screen.watch(logs)
-            if replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
+            if finish_renames(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
                 last = store.read_last_import()
-            write_names(config, seen_names(fetched, privacy), claude_folders(os.environ))
+            names = omit(seen_names(fetched, privacy), store.forgotten.projects)
+            write_names(config, names, claude_folders(os.environ))
             again = (
                 None if logs.done is None else functools.partial(read_logs, store, fetched.timezone, False, logs.told)
             )
@@ -8093,7 +8439,13 @@ READ_BY = {
     "save_json": ("import", "dry_run"),
     "from_json": ("import", "dry_run"),
     "metrics_file": ("import", "dry_run"),
+    "before": ("forget",),
+    "conversations_alone": ("forget",),
+    "months": ("forget",),
+    "project": ("forget",),
+    "yes": ("forget",),
 }
+FLAG_NAMES = {"conversations_alone": "conversations"}  # where the flag is called otherwise than what it sets
 
 
 def given_flags(options: argparse.Namespace) -> set[str]:
@@ -8102,7 +8454,9 @@ def given_flags(options: argparse.Namespace) -> set[str]:
 
 
 def flag_words(names: Iterable[str]) -> str:
-    return " or ".join("an import" if name == "import" else f"--{name.replace('_', '-')}" for name in names)
+    return " or ".join(
+        "an import" if name == "import" else f"--{FLAG_NAMES.get(name, name).replace('_', '-')}" for name in names
+    )
 
 
 def check_days(options: argparse.Namespace) -> None:
@@ -8117,6 +8471,17 @@ def check_days(options: argparse.Namespace) -> None:
         raise ImporterError("--days and --since both say where to begin", "leave one of them out", EXIT_USAGE)
     if options.since is not None and options.until is not None and options.since > options.until:
         raise ImporterError(f"--since {options.since} is after --until {options.until}", "turn them round", EXIT_USAGE)
+
+
+def check_forget(options: argparse.Namespace) -> None:
+    if (options.before is None) == (options.project is None):
+        raise ImporterError("--forget takes --before DAY or --project NAME", "give one of the two", EXIT_USAGE)
+    if options.project is not None and (options.conversations_alone or options.months):
+        raise ImporterError("--conversations and --months belong to --before", "leave them out", EXIT_USAGE)
+    if options.conversations_alone and options.months:
+        raise ImporterError("--conversations leaves every total, --months none", "leave one of them out", EXIT_USAGE)
+    if options.before is not None and read_day("--before", options.before) > datetime.now(timezone.utc).date():
+        raise ImporterError(f"--before {options.before} is after today", "give an earlier day", EXIT_USAGE)
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -8145,6 +8510,10 @@ def check_options(options: argparse.Namespace) -> None:
     ):
         if asks and options.format not in formats:
             raise configuration_error(f"--format of {flag}", options.format, " or ".join(formats))
+    if options.forget:
+        check_forget(options)
+    if options.rename_machine and len({*options.rename_machine}) == 1:
+        raise ImporterError("--rename-machine: both names are the same", "give the old and the new one", EXIT_USAGE)
     if options.param and not options.query:
         raise ImporterError("--param belongs to --query NAME", "give the query's name", EXIT_USAGE)
 
@@ -8480,6 +8849,8 @@ def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> 
                 counts = restore_owner(owned_by(archived, machine, user), owned_by(store, machine, user))
                 rows.append((f"{user} on {machine}", *(f"{count:,}" for count in counts)))
                 log.info("restored %s on %s", user, machine, extra=FILE_ONLY)
+            if archived.query(f"SELECT 1 FROM {BUDGETS_TABLE} LIMIT 1"):
+                store.insert_from(archived, BUDGETS_TABLE, f"SELECT * FROM {BUDGETS_TABLE} FINAL", {})
     columns = (Column("whose"), *(Column(what, "#") for what in OUTCOMES))
     screen.show([Table(f"Restored from {options.restore}", columns, rows)])
     return EXIT_DONE
@@ -8516,6 +8887,83 @@ def run_team_sql(config: Config, options: argparse.Namespace, screen: Screen) ->
             log.warning("no password of %s: the server refuses what makes them until their hash stands there,"
                         " by hand or by --password-hashes FILE", ", ".join(lacking))  # fmt: skip
     print("".join(f"{statement};\n\n" for statement in statements), end="")
+    return EXIT_DONE
+
+
+def project_ids(config: Config, name: str) -> frozenset[str]:
+    """What may be stored of a project that is called so: a hash, its folder's name, its path, or what a terminal shows."""
+    privacy = privacy_of(config)
+    shown = (stored for stored, told in shown_names(config).items() if told == name)
+    known = (stored for stored, told in read_names(config)["names"].items() if told == name)
+    return frozenset({name, privacy.name(name), privacy.name(re.sub("[^A-Za-z0-9]", "-", name)), *shown, *known})
+
+
+def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """Print what --before or --project means in rows, and with --yes delete it and record that it stays away."""
+    with opening(config, screen.wait, lock=options.yes, make_schema=options.yes) as opened:
+        store, last = opened.result()
+        if store is None or not store.holds_usage:
+            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+        wanted: list[dict[str, Any]]
+        if options.project is not None:
+            projects = project_ids(config, options.project)
+            known = Forgotten(projects=projects)
+            stored = {row.project or row.record_key[11:] for rows in rows_to_go(store, known).values() for row in rows}
+            if not (stored := stored & projects):
+                raise unknown(
+                    "--project",
+                    options.project,
+                    {*shown_names(config).values()},
+                    "a project that is stored",
+                    "--query projects",
+                )
+            asked = Forgotten(projects=frozenset(stored))
+            wanted = [{"what": "project", "name": name} for name in sorted(stored)]
+        else:
+            day = date.fromisoformat(options.before)
+            zone = zoneinfo.ZoneInfo(last.timezone if last else zone_without_database(config))
+            began = datetime.combine(day, datetime.min.time(), zone).astimezone(timezone.utc)
+            first = {"messages": day}
+            first |= {} if options.conversations_alone else {"rows": day}
+            first |= {"months": day} if options.months else {}
+            asked = forgotten_before(first, began)
+            wanted = [{"what": what, "before": day, "began": began} for what in first]
+        counts = count_to_go(store, asked)
+        if options.yes:
+            for row in wanted:
+                store.write_forgotten(**row)
+            store_forgotten(store)
+            forget_names(config, asked.projects)
+    rows = [(table, f"{count:,}") for table, count in counts.items()]
+    title = f"{'Forgotten' if options.yes else 'To be forgotten'} of {config.user_name} on {config.machine_name}"
+    screen.show([Table(title, (Column("table"), Column("rows", "#")), rows)])
+    if not options.yes:
+        log.info("nothing was deleted: the same with --yes deletes it, and no import brings it back")
+    return EXIT_DONE
+
+
+def run_rename(config: Config, options: argparse.Namespace, screen: Screen) -> int:
+    """The rows of this user under a machine's old name go to the new one."""
+    former, name = (read_name("--rename-machine", text) for text in options.rename_machine)
+    config = dataclasses.replace(config, machine_name=name)
+    with opening(config, screen.wait, lock=True, make_schema=True) as opened:
+        store, last = opened.result()
+        assert store is not None
+        old = owned_by(store, former, config.user_name)
+        its_last = old.read_last_import()
+        fixed = last or its_last
+        if fixed is not None:  # what a run could not finish was fetched under the old name
+            replay_pending(store, fixed)
+        if (former, config.user_name) not in store.read_owners() and former not in store.forgotten.former:
+            known = {machine for machine, user in store.read_owners() if user == config.user_name}
+            raise unknown("--rename-machine", former, known, "a machine with stored usage", "--query rows_by_machine")
+        if fixed is not None:
+            remember(config, Fixed(fixed.timezone, fixed.privacy))
+        plans = rename_machine(old, store)
+    counts = [sum(len(getattr(plan, what)) for plan in plans.values()) for what in OUTCOMES]
+    columns = (Column("whose"), *(Column(what, "#") for what in OUTCOMES))
+    rows = [(f"{config.user_name} on {name}", *(f"{count:,}" for count in counts))]
+    screen.show([Table(f"Taken over from {former}", columns, rows)])
     return EXIT_DONE
 
 
@@ -8569,6 +9017,8 @@ COMMANDS: Mapping[str, Callable[[Config, argparse.Namespace, Screen], int]] = {
     "archive": run_archive,
     "restore": run_restore,
     "lake": run_lake,
+    "forget": run_forget,
+    "rename_machine": run_rename,
     "adopt": run_adopt,
     "watch": run_watch,
     "stats": run_stats,

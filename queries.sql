@@ -3890,15 +3890,23 @@ ORDER BY import_after DESC, machine_name, user_name;
 --     ccusage_tokens ~, conversation_tokens ~, difference +
 -- tunables: days_kept 1..20000
 WITH 'UTC' AS zone, 30 AS days_kept,
+forgotten AS
+(
+    SELECT machine_name, user_name, max(before) AS first_kept
+    FROM ccusage_forgotten FINAL
+    WHERE what = 'messages'
+    GROUP BY machine_name, user_name
+),
 read AS
 (
     SELECT
         source,
         machine_name,
         user_name,
-        toDate(min(read_at), zone) - days_kept + 1 AS first_day,
+        greatest(toDate(min(read_at), zone) - days_kept + 1, any(first_kept)) AS first_day,
         toDate(max(read_at), zone) AS last_day
     FROM ccusage_log_files FINAL
+    LEFT JOIN forgotten USING (machine_name, user_name)
     GROUP BY source, machine_name, user_name
 ),
 told AS

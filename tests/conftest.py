@@ -196,6 +196,14 @@ class Machine:
     def rows(self, table: str, columns: str = "* EXCEPT updated_at") -> list[tuple[Any, ...]]:
         return self.query(f"SELECT {columns} FROM {table} FINAL ORDER BY ALL")
 
+    def everything(self) -> dict[str, list[str]]:
+        """Every row of every table as text, its last bit and its times of writing included."""
+        schema = (ROOT / "ccusage_clickhouse_schema.sql").read_text(encoding="utf-8")
+        tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema)
+        statements = [f"SELECT toString(tuple(*)) FROM {table} FINAL ORDER BY 1" for table in tables]
+        rows = self.queries(statements)
+        return {table: [text for (text,) in its] for table, its in zip(tables, rows, strict=True)}
+
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every usage row, the active block aside, with the time it was last written."""
         statements = {

@@ -115,6 +115,7 @@ def test_tables_are_those_of_the_reports_with_their_keys_and_comments(tmp_path: 
             "ccusage_log_files": "machine_name, user_name, source, file_id",
             "ccusage_activity": "date, source, machine_name, user_name",
             "ccusage_budgets": "user_name, period",
+            "ccusage_forgotten": "machine_name, user_name, what, name, before",
         }
         without = store.query(
             "SELECT table, name FROM system.columns WHERE database = 'ccusage' AND table IN {tables:Array(String)} AND comment = ''",

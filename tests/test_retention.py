@@ -1,0 +1,265 @@
+"""What is forgotten goes and stays away; a machine that got another name is counted once. Also after kills."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import conversation_logs
+import pytest
+import sample_logs
+from conftest import ROOT, Machine, Server
+
+NOW = datetime.now(timezone.utc)
+DAY = (NOW - timedelta(days=4)).date()
+TOTALS = ("ccusage_usage_daily", "ccusage_usage_monthly", "ccusage_usage_blocks", "ccusage_usage_projects_daily")
+
+
+@pytest.fixture(scope="session")
+def lived_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whole conversations of the last days, older usage of two agents, all imported."""
+    home = tmp_path_factory.mktemp("lived") / "home"
+    until = NOW - timedelta(days=1)
+    conversation_logs.write_conversations(home, days=7, seed=3, until=until)
+    sample_logs.write_logs(home, days=20, sessions_per_day=1, messages=4, until=until)
+    activity = [{"date": "2026-01-02", "messageCount": 5, "sessionCount": 1, "toolCallCount": 2}]
+    (home / ".claude" / "stats-cache.json").write_text(json.dumps({"dailyActivity": activity}), "utf-8")
+    Machine(home, settings={"MACHINE_NAME": "vm"}).imported("--quiet")
+    return home
+
+
+@pytest.fixture
+def lived(lived_home: Path, tmp_path: Path) -> Machine:
+    shutil.copytree(lived_home, tmp_path / "home", symlinks=True)
+    return Machine(tmp_path / "home", settings={"MACHINE_NAME": "vm"})
+
+
+def sums(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
+    """Of each table of totals: tokens and cost by day or month and agent."""
+    days = {"ccusage_usage_monthly": "month", "ccusage_usage_blocks": "toDate(start_time)"}
+    statements = [
+        f"SELECT source, toString({days.get(table, 'date')}) AS day, sum(total_tokens),"
+        f" round(sum({'cost_usd' if table.endswith('blocks') else 'total_cost'}), 6)"
+        f" FROM {table} FINAL GROUP BY ALL ORDER BY ALL"
+        for table in TOTALS
+    ]
+    return dict(zip(TOTALS, machine.queries(statements), strict=True))
+
+
+def since(told: dict[str, list[tuple[Any, ...]]], day: date) -> dict[str, list[tuple[Any, ...]]]:
+    """The same from a day on, months whole."""
+    return {table: [row for row in rows if len(row[1]) == 7 or row[1] >= str(day)] for table, rows in told.items()}
+
+
+def logs_before(machine: Machine, day: date) -> list[int]:
+    tables = ("ccusage_messages", "ccusage_tool_calls", "ccusage_activity")
+    return [rows[0][0] for rows in machine.queries([f"SELECT count() FROM {t} WHERE date < '{day}'" for t in tables])]
+
+
+def go_on(machine: Machine) -> None:
+    """The newest session says what it has said once more."""
+    session = max((machine.home / ".claude").rglob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    text = session.read_text(encoding="utf-8")
+    session.write_text(text + text.replace('"requestId":"', '"requestId":"more_').replace('"id":"msg', '"id":"more'))
+
+
+def broken(machine: Machine) -> list[str]:
+    """The expectations that do not hold."""
+    found = json.loads(machine.run("--check", "--format", "json").stdout)["checks"]
+    return [
+        check["name"] + ": " + check["found"] for check in found if not check["holds"] and check["name"] != "cron job"
+    ]
+
+
+def run_patched(machine: Machine, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport ccusage_importer as ci\n{patch}"
+    script += f"\nraise SystemExit(ci.main({[*arguments]!r}))"
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=machine.environment(), capture_output=True, text=True, timeout=120, check=False)
+
+
+DIE_AT = """
+count = 0
+attempt = ci.Store._attempt
+def dying(self, sql, statement):
+    global count
+    result = attempt(self, sql, statement)
+    count += sql.lstrip().startswith(("INSERT", "DELETE"))
+    if count == {step}:
+        os.kill(os.getpid(), 9)
+    return result
+ci.Store._attempt = dying
+"""
+
+
+def killed(machine: Machine, step: int, *arguments: str) -> bool:
+    result = run_patched(machine, DIE_AT.format(step=step), *arguments, "--quiet")
+    assert result.returncode in (0, -signal.SIGKILL), result.stderr
+    return result.returncode != 0
+
+
+def test_conversations_go_and_every_total_stays(lived: Machine) -> None:
+    before, stored = sums(lived), lived.everything()
+    said = lived.imported("--forget", "--before", str(DAY), "--conversations")
+    assert "ccusage_messages" in said
+    assert "--yes" in said
+    assert lived.everything() == stored
+    assert min(logs_before(lived, DAY)) > 0
+    lived.imported("--forget", "--before", str(DAY), "--conversations", "--yes")
+    assert logs_before(lived, DAY) == [0, 0, 0]
+    assert logs_before(lived, NOW.date()) != [0, 0, 0]
+    assert sums(lived) == before
+    for arguments in (["--backfill"], []):  # all logs are still there
+        lived.imported("--quiet", *arguments)
+        assert logs_before(lived, DAY) == [0, 0, 0]
+        assert sums(lived) == before
+    assert broken(lived) == []
+    # and go, and the totals stay: what rested on messages is not derived from half of them
+    go_on(lived)
+    lived.imported("--quiet")
+    grown = sums(lived)
+    assert since(grown, NOW.date()) != since(before, NOW.date())
+    lived.delete_logs_before(days=3)
+    lived.imported("--quiet")
+    assert sums(lived)["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
+    assert sums(lived)["ccusage_usage_monthly"] == grown["ccusage_usage_monthly"]
+
+
+def test_rows_go_and_months_stay_unless_named(lived: Machine, tmp_path: Path) -> None:
+    before = sums(lived)
+    lived.imported("--archive", str(tmp_path / "archive"), "--quiet")
+    steps = 0
+    while killed(lived, steps + 1, "--forget", "--before", str(DAY), "--yes"):
+        steps += 6
+    assert steps > 8, steps
+    expected = since(before, DAY)
+    sessions = f"SELECT count() FROM ccusage_usage_sessions WHERE last_activity < '{DAY}'"
+    children = f"SELECT count() FROM ccusage_model_breakdowns WHERE record_key < '{DAY}' AND record_type IN ('daily', 'project_daily')"
+    for arguments in ([], ["--backfill"], ["--restore", str(tmp_path / "archive")]):
+        lived.imported("--quiet", *arguments)
+        assert sums(lived) == expected
+        assert logs_before(lived, DAY) == [0, 0, 0]
+        assert [rows[0][0] for rows in lived.queries([sessions, children])] == [0, 0]
+    assert broken(lived) == []
+    go_on(lived)
+    lived.imported("--quiet")
+    of_months: dict[str, int] = {}
+    for row in lived.ccusage("claude", "daily")["daily"]:
+        of_months[row["date"][:7]] = of_months.get(row["date"][:7], 0) + row["totalTokens"]
+    stored = {month: tokens for source, month, tokens, _ in sums(lived)["ccusage_usage_monthly"] if source == "claude"}
+    assert stored == of_months
+    first = NOW.date().replace(day=1)
+    lived.imported("--forget", "--before", str(first), "--months", "--yes")
+    lived.imported("--quiet")
+    assert {month for _, month, _, _ in sums(lived)["ccusage_usage_monthly"]} == {str(first)[:7]}
+
+
+def named(machine: Machine, text: str) -> list[str]:
+    """The tables in which a text is, but for the one that says that it is forgotten."""
+    rows = machine.everything()
+    return [table for table, its in rows.items() if any(text in row for row in its) and table != "ccusage_forgotten"]
+
+
+def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server: Server) -> None:
+    before = sums(lived)
+    names = json.loads((lived.home / ".local/state/ccusage-importer/names.json").read_text("utf-8"))["names"]
+    projects = dict(lived.query("SELECT project_id, sum(total_tokens) FROM ccusage_usage_projects_daily GROUP BY ALL"))
+    project = max(projects, key=lambda name: projects[name])
+    assert len(named(lived, project)) > 5
+    lived.imported("--archive", str(tmp_path / "archive"), "--quiet")
+    steps = 0
+    while killed(lived, steps + 1, "--forget", "--project", names[project], "--yes"):  # by its path
+        steps += 6
+        if named(lived, project) == []:
+            break
+    assert steps > 6, steps
+    for arguments in ([], ["--backfill"], ["--restore", str(tmp_path / "archive")]):
+        lived.imported("--quiet", *arguments)
+        assert named(lived, project) == []
+        assert sums(lived) == before  # what it has used is spent
+    assert project not in (lived.home / ".local/state/ccusage-importer/names.json").read_text("utf-8")
+    assert broken(lived) == []
+    # its logs go on, and are cleaned up: the totals go on being what ccusage says of all logs
+    go_on(lived)
+    lived.imported("--quiet")
+    grown = sums(lived)
+    assert grown != before
+    lived.delete_logs_before(days=3)
+    lived.imported("--quiet")
+    assert sums(lived)["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
+    assert named(lived, project) == []
+    served = Machine(lived.home, settings=lived.settings, server=server)
+    served.imported("--push-local", "--quiet")
+    assert named(served, project) == []
+    served.imported("--restore", str(tmp_path / "archive"), "--quiet")
+    assert named(served, project) == []
+    assert sums(served)["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
+    result = lived.run("--forget", "--project", "nowhere")
+    assert (result.returncode, "not a project that is stored" in result.stderr) == (2, True)
+
+
+def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
+    expected = sums(lived)
+    lived.delete_logs_before(days=6)
+    renamed = Machine(lived.home, settings={"MACHINE_NAME": "new"})
+    result = renamed.run("--quiet")
+    if (Path("/etc/machine-id")).exists():
+        assert "--rename-machine vm new" in result.stderr
+    assert sums(renamed) != expected
+    steps = 0
+    while killed(renamed, steps + 1, "--rename-machine", "vm", "new"):
+        steps += 5
+        if steps == 15:  # the next import goes on as well
+            renamed.imported("--quiet")
+            break
+    assert steps > 5
+    assert sums(renamed) == expected
+    rows = renamed.everything()
+    assert [table for table, its in rows.items() if any("'vm'" in row for row in its)] == ["ccusage_forgotten"]
+    [(runs, zones)] = renamed.query("SELECT count(), uniqExact(timezone) FROM ccusage_import_history")
+    assert (runs >= 2, zones) == (True, 1)
+    fixed = json.loads((renamed.db_path / "fixed.json").read_text(encoding="utf-8"))
+    assert [name for name, users in fixed.items() if users] == ["new"]
+    assert broken(renamed) == []
+    renamed.imported("--quiet")
+    assert sums(renamed) == expected
+    result = renamed.run("--rename-machine", "vm", "new")
+    assert (result.returncode, "not a machine with stored usage" in result.stderr) == (2, True)
+
+
+def test_rows_that_are_cut_by_another_zone_are_not_taken_over(lived: Machine) -> None:
+    far = Machine(lived.home, settings={"MACHINE_NAME": "far", "CCUSAGE_TIMEZONE": "Asia/Tokyo"})
+    assert far.run("--quiet").returncode == 0
+    before = lived.everything()
+    result = lived.run("--rename-machine", "far", "vm")
+    assert (result.returncode, "another timezone" in result.stderr) == (2, True)
+    assert lived.everything() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--forget"],
+        ["--forget", "--before", "2026-11-01", "--project", "x"],
+        ["--forget", "--project", "x", "--months"],
+        ["--forget", "--before", "2026-11-01", "--months", "--conversations"],
+        ["--forget", "--before", "2098-01-01"],
+        ["--forget", "--before", "yesterday"],
+        ["--before", "2026-11-01"],
+        ["--stats", "--conversations"],
+        ["--restore", "x", "--yes"],
+        ["--rename-machine", "vm", "vm"],
+        ["--archive", "x", "--restore", "x"],
+    ],
+    ids=" ".join,
+)
+def test_flags_that_say_nothing_together_are_refused(arguments: list[str], tmp_path: Path) -> None:
+    result = Machine(tmp_path).run(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
