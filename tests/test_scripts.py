@@ -678,7 +678,7 @@ def test_all_is_well(served: Machine) -> None:
     assert result.stderr == ""
     for name in TABLES:
         [(count,)] = served.query(f"SELECT count() FROM {name} FINAL")
-        assert count > 0 or name in ("ccusage_tool_calls", "ccusage_budgets", "ccusage_forgotten")
+        assert count > 0 or name in ("ccusage_tool_calls", "ccusage_activity", "ccusage_budgets", "ccusage_forgotten")
         assert found[f"table {name}"] == f"ok {count} rows"
     for name in VIEWS:
         [(count,)] = served.query(f"SELECT count() FROM {name}")
