@@ -3920,6 +3920,17 @@ class Store:
             found[machine][day] = Usage.of(tokens, cost)
         return found
 
+    def read_former_names(self) -> dict[str, str]:
+        """Machines of this user that have got another name, with that."""
+        if (FORGOTTEN_TABLE, "what") not in self.column_types:
+            return {}
+        rows = self.query(
+            f"SELECT name, toString(machine_name) FROM {FORGOTTEN_TABLE} FINAL"
+            " WHERE user_name = {user:String} AND what = 'machine'",
+            {"user": self.config.user_name},
+        )
+        return dict(rows)
+
     def read_session_ids(self) -> list[str]:
         """The sessions of this user, on all machines."""
         rows = self.query(
@@ -5476,7 +5487,7 @@ def adopt(store: Store, database: str, writes: bool) -> dict[str, dict[str, Plan
         if row.report == "daily" and OLD_SOURCES.get(row.source, row.source) == CLAUDE:
             days[row.machine][row.columns["date"]] = row.usage
     known = {config.machine_name: {}, **store.read_days()}
-    machines = {"": config.machine_name, **same_machines(days, known)}
+    machines = {"": config.machine_name, **same_machines(days, known), **store.read_former_names()}
     records, created = adopt_rows(old, old_names(store, privacy), machines, now)
     plans = {}
     for machine, by_report in records.items():

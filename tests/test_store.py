@@ -147,6 +147,11 @@ def contents(store: ci.Store) -> dict[str, list[Any]]:
 # ---- writing and reading back -------------------------------------------------------------------------
 
 
+def test_a_machine_is_known_by_its_former_name(store: ci.Store) -> None:
+    store.write_forgotten("machine", "its old name")
+    assert store.read_former_names()["its old name"] == store.config.machine_name
+
+
 def test_what_is_written_is_read_back_whole(store: ci.Store) -> None:
     created = {ci.child_key(RECORDS["daily"][0]): NOON - timedelta(days=9)}
     before = datetime.now(timezone.utc).replace(microsecond=0)
