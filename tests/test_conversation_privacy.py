@@ -13,6 +13,8 @@ import conversation_logs
 import pytest
 from conftest import IMPORTER, Machine
 
+import ccusage_importer as ci
+
 CANARY = "kanarienvogel"
 
 
