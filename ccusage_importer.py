@@ -6708,7 +6708,7 @@ UNITS: dict[str, Callable[[Any, Audience], str]] = {
     "models": lambda value, _: ", ".join(
         f"{short_model(model)} {human_cost(cost)} {human_number(tokens)}" for model, cost, tokens in value
     ),
-    "project": lambda value, audience: audience.names.get(value, value),
+    "project": lambda value, audience: audience.names.get(value, value) or NAMELESS,
     "id": lambda value, audience: audience.names.get(value, value),
     "yes": lambda value, _: "yes" if value else "",
     "text": lambda value, _: str(value),
@@ -6718,6 +6718,7 @@ UNITS: dict[str, Callable[[Any, Audience], str]] = {
 NUMERIC = frozenset(("$", "+$", "%", "+%", "~", "#", "+", ".", "s", "ms", "min", "h", "B"))
 SOFT = frozenset(("text", "words", "id", "project", "model"))  # may be shortened; words are wrapped
 NO_DATA = "no data"
+NAMELESS = "no project"  # of agents that tell none, or forgotten
 
 
 def glance_day(value: Any, audience: Audience) -> str:

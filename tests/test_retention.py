@@ -206,6 +206,8 @@ def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server
 
 def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
     expected = sums(lived)
+    [(project,)] = lived.query("SELECT any(project_id) FROM ccusage_usage_projects_daily WHERE date < today() - 3")
+    lived.imported("--forget", "--project", project, "--yes")
     lived.delete_logs_before(days=6)
     renamed = Machine(lived.home, settings={"MACHINE_NAME": "new"})
     result = renamed.run("--quiet")
@@ -220,6 +222,7 @@ def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
             break
     assert steps > 5
     assert sums(renamed) == expected
+    assert named(renamed, project) == []  # by its old name
     rows = renamed.everything()
     assert [table for table, its in rows.items() if any("'vm'" in row for row in its)] == ["ccusage_forgotten"]
     [(runs, zones)] = renamed.query("SELECT count(), uniqExact(timezone) FROM ccusage_import_history")
