@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS ccusage_usage_daily
     updated_at            DateTime('UTC')        COMMENT 'last change of the row, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY toYYYYMM(date)
+PARTITION BY toYear(date)
 ORDER BY (date, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'ccusage daily';
@@ -86,7 +86,7 @@ CREATE TABLE IF NOT EXISTS ccusage_usage_sessions
     updated_at            DateTime('UTC')           COMMENT 'last change of the row, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY toYYYYMM(last_activity)
+PARTITION BY toYear(last_activity)
 ORDER BY (session_id, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'ccusage session';
@@ -121,7 +121,7 @@ CREATE TABLE IF NOT EXISTS ccusage_usage_blocks
     updated_at             DateTime('UTC')           COMMENT 'last change of the row, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY toYYYYMM(start_time)
+PARTITION BY toYear(start_time)
 ORDER BY (start_time, source, machine_name, user_name, block_id)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'ccusage blocks';
@@ -148,7 +148,7 @@ CREATE TABLE IF NOT EXISTS ccusage_usage_projects_daily
     updated_at            DateTime('UTC')        COMMENT 'last change of the row, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY toYYYYMM(date)
+PARTITION BY toYear(date)
 ORDER BY (date, source, machine_name, user_name, project_id)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'ccusage daily --instances';
@@ -227,7 +227,7 @@ CREATE TABLE IF NOT EXISTS ccusage_import_history
     updated_at       DateTime('UTC')                                     COMMENT 'when the row was written, UTC'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY toYYYYMM(import_timestamp)
+PARTITION BY toYear(import_timestamp)
 ORDER BY (import_timestamp, machine_name, user_name, import_id)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'every import, failed ones too';
@@ -273,7 +273,7 @@ CREATE TABLE IF NOT EXISTS ccusage_messages
     weight                UInt128                COMMENT 'the copy that counts has the largest: no sidechain, tokens, a speed, the first path, lines'
 )
 ENGINE = ReplacingMergeTree(weight)
-PARTITION BY toYYYYMM(started_at)
+PARTITION BY toStartOfQuarter(started_at)
 ORDER BY (message_id, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'conversations: responses, prompts and what else happened';
@@ -311,7 +311,7 @@ CREATE TABLE IF NOT EXISTS ccusage_tool_calls
     weight         UInt128                COMMENT 'the copy that counts has the largest: with a result, no sidechain, the first path'
 )
 ENGINE = ReplacingMergeTree(weight)
-PARTITION BY toYYYYMM(started_at)
+PARTITION BY toStartOfQuarter(started_at)
 ORDER BY (tool_use_id, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'conversations: uses of tools and what came of them';
@@ -366,7 +366,7 @@ CREATE TABLE IF NOT EXISTS ccusage_activity
     read_at      DateTime('UTC')        COMMENT 'when it was read, UTC'
 )
 ENGINE = ReplacingMergeTree(weight)
-PARTITION BY toYYYYMM(date)
+PARTITION BY toYear(date)
 ORDER BY (date, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'activity of days as Claude Code counts it itself, also of days before the first log';

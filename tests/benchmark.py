@@ -70,10 +70,13 @@ class Size:
     first_rows: int
     fleet_rows: int
     machines: int
+    people: int
+    machines_each: int
+    messages: int
 
 
-FULL = Size(5, 500, 200_000, 100_000, 10_000_000, 200)
-QUICK = Size(3, 50, 20_000, 10_000, 1_000_000, 20)
+FULL = Size(5, 500, 200_000, 100_000, 10_000_000, 200, 100, 10, 20_000_000)
+QUICK = Size(3, 50, 20_000, 10_000, 1_000_000, 20, 20, 2, 200_000)
 
 
 # ---- measuring ---------------------------------------------------------------------------------------
@@ -219,7 +222,7 @@ def in_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def opened(db_path: Path) -> Iterator[ci.Store]:
     """The importer's own view of an embedded database."""
     config = ci.read_config({"CCUSAGE_DB_PATH": str(db_path), **WHOSE}, ci.make_parser().parse_args([]))
-    store, _ = ci.open_ready_store(config, make_schema=True)
+    store, _ = ci.open_ready_store(config, make_schema=not ci.has_embedded_data(config))
     assert store is not None
     try:
         yield store
@@ -585,10 +588,10 @@ def measure_first(bench: Bench) -> None:
 # A fleet of machines in SQL: what a machine did on a day is drawn from a hash of both.
 FLEET_WHO = (
     "if(m % 5 = 0, 'codex', 'claude') AS source, concat('machine-', leftPad(toString(m), 4, '0')) AS machine_name,"
-    " concat('user-', leftPad(toString(m % 400), 3, '0')) AS user_name"
+    " concat('user-', leftPad(toString({user}), 3, '0')) AS user_name"
 )
 FLEET_USAGE = (
-    "cityHash64({seed}, n) AS h, h % 400000 AS input_tokens, h % 300007 AS output_tokens,"
+    "cityHash64({seed}, n, m) AS h, h % 400000 AS input_tokens, h % 300007 AS output_tokens,"
     " h % 900001 AS cache_creation_tokens, h % 9000011 AS cache_read_tokens,"
     " input_tokens + output_tokens + cache_creation_tokens + cache_read_tokens AS total_tokens,"
     " round(total_tokens * 0.0000017, 9) AS {cost}"
@@ -606,10 +609,14 @@ FLEET_MODELS = (
 )
 
 
-def fleet_statements(machines: int) -> Iterator[str]:
-    """Inserts of three years: nine rows a machine and day, its months, and the hourly imports of a month."""
+def fleet_statements(machines: int, first: int = 0, user: str = "m % 400") -> Iterator[str]:
+    """Inserts of three years: nine rows a machine and day, its months, and the hourly imports of a month.
+
+    `first` is the number of the first machine, `user` the one of its user.
+    """
     days = 3 * 365
-    each_day = f"n % {machines} AS m, today() - intDiv(n, {machines}) AS day"
+    who = FLEET_WHO.format(user=user)
+    each_day = f"{first} + n % {machines} AS m, today() - intDiv(n, {machines}) AS day"
     total = machines * days
 
     def usage(seed: str, cost: str = "total_cost") -> str:
@@ -623,12 +630,12 @@ def fleet_statements(machines: int) -> Iterator[str]:
 
     owner = "source, machine_name, user_name"
     tail = f"{owner}, {', '.join(ci.USAGE_COLUMNS)}, total_cost, models_count, raw_data, content_hash, created_at, updated_at"
-    project = f"n % 2 AS p, intDiv(n, 2) % {machines} AS m, today() - intDiv(n, {2 * machines}) AS day"
+    project = f"n % 2 AS p, {first} + intDiv(n, 2) % {machines} AS m, today() - intDiv(n, {2 * machines}) AS day"
     yield insert(
         "ccusage_usage_projects_daily",
         f"date, project_id, {tail}",
         f"{project}, day AS date, lower(hex(toUInt32(cityHash64(m, p, intDiv(n, {180 * machines}))))) AS project_id,"
-        f" {FLEET_WHO}, {usage('2')}, {FLEET_STAMPS}",
+        f" {who}, {usage('2')}, {FLEET_STAMPS}",
         2 * total,
     )
     moments = "toDateTime(day, 'UTC') + 28800 + cityHash64(n) % 36000"
@@ -637,7 +644,7 @@ def fleet_statements(machines: int) -> Iterator[str]:
         f"session_id, project_path, first_activity, last_activity, {tail}",
         f"{each_day}, toString(reinterpretAsUUID(sipHash128(n))) AS session_id, {moments} AS first_activity,"
         f" first_activity + 3000 AS last_activity, lower(hex(toUInt32(cityHash64(m, n % 3)))) AS project_path,"
-        f" {FLEET_WHO}, {usage('3')}, {FLEET_STAMPS}",
+        f" {who}, {usage('3')}, {FLEET_STAMPS}",
         total,
     )
     yield insert(
@@ -647,7 +654,7 @@ def fleet_statements(machines: int) -> Iterator[str]:
         f"{each_day}, toDateTime(day, 'UTC') + 3600 * (7 + cityHash64(n) % 9) AS start_time,"
         " start_time + 18000 AS end_time, start_time + 15000 AS actual_end_time, 0 AS is_active, 0 AS is_gap,"
         " concat(formatDateTime(start_time, '%Y-%m-%dT%H:%i:%S'), '.000Z') AS block_id, 40 AS entries,"
-        f" {FLEET_WHO}, {usage('4', 'cost_usd')}, {FLEET_STAMPS}",
+        f" {who}, {usage('4', 'cost_usd')}, {FLEET_STAMPS}",
         total,
     )
     # days, months and models are sums of the projects, so that the tables agree as real ones do
@@ -675,7 +682,7 @@ def fleet_statements(machines: int) -> Iterator[str]:
         "ccusage_import_history",
         "import_id, import_timestamp, machine_name, user_name, duration_seconds, status, importer_version,"
         " ccusage_version, timezone, privacy, statistics, created_at, updated_at",
-        f"n % {machines} AS m, now('UTC') - 3600 * intDiv(n, {machines}) AS import_timestamp, {FLEET_WHO},"
+        f"{first} + n % {machines} AS m, now('UTC') - 3600 * intDiv(n, {machines}) AS import_timestamp, {who},"
         " hex(cityHash64(n)) AS import_id, 0.8 AS duration_seconds, 'completed' AS status, '1' AS importer_version,"
         f" '{VERSION}' AS ccusage_version, 'UTC' AS timezone, 'sha256' AS privacy, '{{}}' AS statistics,"
         " import_timestamp AS created_at, import_timestamp AS updated_at",
@@ -730,6 +737,72 @@ def measure_stats(bench: Bench) -> None:
         line(f"{what}: {len(seconds)} queries", f"{total:.2f} s in all")
         for name in slowest[:5]:
             line(f"    {name}", str(seconds[name]))
+
+
+# ---- a team: a database for each person, and one of Merge tables over all ------------------------------
+
+
+def conversation_statements(messages: int) -> Iterator[str]:
+    """Messages of the machines and projects that are stored, nine responses to a prompt, and what their models cost."""
+    owner = "source, machine_name, user_name"
+    days = "SELECT date, project_id, source, machine_name, user_name FROM ccusage_usage_projects_daily WHERE source = 'claude'"
+    yield (
+        f"INSERT INTO ccusage_model_breakdowns (record_type, {owner}, record_key, model_name,"
+        f" {', '.join(ci.USAGE_COLUMNS)}, cost, created_at, updated_at)"
+        f" SELECT 'project_daily', {owner}, concat(toString(date), '/', project_id), {FLEET_MODELS},"
+        f" {', '.join(ci.USAGE_COLUMNS)}, total_cost, created_at, updated_at FROM ccusage_usage_projects_daily"
+    )
+    yield (
+        "INSERT INTO ccusage_messages (message_id, kind, date, started_at, ended_at, source, machine_name, user_name,"
+        " session_id, project_id, model, version, input_tokens, output_tokens, cache_creation_tokens, cache_read_tokens,"
+        " waited_ms, tool_uses, weight)"
+        f" SELECT cityHash64(machine_name, date, project_id, n) AS id, if(n % 10 = 0, 'prompt', 'response'), date,"
+        f" toDateTime64(date, 3, 'UTC') + 28800 + 3000 * (n % 10) + id % 3000 AS started, started + id % 60, {owner},"
+        f" hex(cityHash64(machine_name, date, n % 3)), project_id, if(n % 10 = 0, '', {FLEET_MODELS}), '2.1.0',"
+        " id % 4000, id % 3001, id % 9001, id % 90001, id % 60000, id % 3, id"
+        f" FROM ({days}) AS days"
+        f" ARRAY JOIN range(toUInt64(ceil({messages} / (SELECT greatest(count(), 1) FROM ({days}))))) AS n"
+    )
+
+
+def fill_team(db_path: Path, people: int, machines: int, messages: int) -> tuple[int, int]:
+    """Databases of people with so many machines each, and the one over all; returns rows of usage and messages."""
+    with opened(db_path) as store:
+        tables = [item.statement for item in ci.declared_schema()]
+        for person in range(people):
+            name = f"{store.config.database}_{person:03}"
+            store.command(f"CREATE DATABASE `{name}`")
+            store.client.database = name
+            for statement in (
+                *tables,
+                *fleet_statements(machines, person * machines, f"intDiv(m, {machines})"),
+                *conversation_statements(messages // people),
+            ):
+                store.command(statement, None, ci.INSERT_SETTINGS)
+        store.client.database = store.config.database
+        for item in ci.declared_schema():
+            store.command(f"DROP {'VIEW' if item.select else 'TABLE'} {item.name} SYNC")
+        for item in ci.declared_schema(team=store.config.database):
+            store.command(item.statement)
+        usage = [report.table for report in ci.REPORTS.values()] + [ci.BREAKDOWNS_TABLE, ci.MODELS_TABLE]
+        counts = store.query(" UNION ALL ".join(f"SELECT count() FROM {table}" for table in usage))
+        return sum(count for (count,) in counts), store.query(f"SELECT count() FROM {ci.MESSAGES_TABLE}")[0][0]
+
+
+def measure_team(bench: Bench) -> None:
+    home, team = bench.folder / "team", bench.folder / "team-db"
+    home.mkdir()
+    people, machines = bench.size.people, bench.size.machines_each
+    rows, messages = in_process(fill_team, team, people, machines, bench.size.messages)
+    environment = bench.environment(home, CCUSAGE_DB_PATH=str(team))
+    stats = in_turn(bench.size.repetitions, {"stats": lambda: run_importer(environment, "--stats")})
+    line(f"{people} databases, {people * machines:,} machines, {rows:,} rows, {messages:,} messages", "")
+    line("    --stats", str(stats["stats"]), "1.5 s", stats["stats"].median <= 1.5)
+    seconds = {name: Times(times) for name, times in in_process(time_queries, team, 1).items()}
+    slowest = sorted(seconds, key=lambda name: -seconds[name].median)
+    line(f"    {len(seconds)} queries", f"{sum(times.median for times in seconds.values()):.2f} s in all")
+    for name in slowest[:10]:
+        line(f"        {name}", str(seconds[name]), "3 s", seconds[name].median <= 3)
 
 
 # ---- many machines -------------------------------------------------------------------------------------
@@ -787,6 +860,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], None]]] = {
     "history": ("nothing new, a day's changes, and three years of history", measure_history),
     "first": ("a first import of saved reports: rows per second, memory", measure_first),
     "stats": ("--stats and every named query on large databases", measure_stats),
+    "team": ("--stats and every named query through Merge tables over a database for each person", measure_team),
     "fleet": ("machines importing at once into one server", measure_fleet),
 }
 
