@@ -391,8 +391,8 @@ COMMENT 'what was deleted on demand, and stays deleted';
 
 -- Nothing goes by itself. Who wants conversations to pastes these. Responses stay, for totals are sums of them; a log that
 -- is read again brings back what it holds, where --forget --before DAY --conversations does not let it:
---     ALTER TABLE ccusage_messages MODIFY TTL toDateTime(started_at) + INTERVAL 2 YEAR DELETE WHERE kind != 'response';
---     ALTER TABLE ccusage_tool_calls MODIFY TTL toDateTime(started_at) + INTERVAL 2 YEAR;
+--     ALTER TABLE ccusage_messages MODIFY TTL toDateTime(started_at) + INTERVAL 2 YEAR DELETE WHERE kind != 'response'
+--     ALTER TABLE ccusage_tool_calls MODIFY TTL toDateTime(started_at) + INTERVAL 2 YEAR
 
 -- one row per day: all sources, machines and users together
 CREATE VIEW IF NOT EXISTS ccusage_v_daily_summary AS
