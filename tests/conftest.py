@@ -23,6 +23,7 @@ import clickhouse_connect
 import hypothesis
 import pytest
 import sample_logs
+from importer_process import run_importer
 
 # Where these are installed the importer keeps them from being loaded; hypothesis, in the tests' process, wants them.
 for library in ("numpy", "pandas", "pyarrow"):
@@ -148,14 +149,7 @@ class Machine:
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the importer; variables given as '' are unset."""
-        return subprocess.run(
-            [sys.executable, str(IMPORTER), *arguments],
-            env=self.environment(**settings),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run_importer(arguments, self.environment(**settings))
 
     def imported(self, *arguments: str, **settings: str) -> str:
         """Run the importer, expect exit code 0 and no word on stderr; returns stdout."""
