@@ -55,6 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--simulations", type=int, default=0, metavar="N", help="N long simulated histories instead of the short ones"
     )
+    parser.addoption("--thorough", action="store_true", help="every version, seed and kill, which takes twice as long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: one more of a kind, tried with --thorough")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -90,9 +95,18 @@ def ccusage() -> Callable[[str], Path]:
     return install_ccusage
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Groups first: each keeps one worker busy for long."""
+    if not config.getoption("--thorough"):
+        more = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=more)
+        items[:] = [item for item in items if item not in more]
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+def thorough(*values: Any) -> list[Any]:
+    """Parameters of a test that only --thorough tries."""
+    return [pytest.param(value, marks=pytest.mark.thorough) for value in values]
 
 
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]

@@ -66,6 +66,9 @@ def dying(act):
 """
 
 
+pytestmark = pytest.mark.xdist_group("archive")  # one history for all of them
+
+
 @pytest.fixture(scope="session")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """Two users' usage of two agents, from an old and a new ccusage, with conversations and a clean-up."""

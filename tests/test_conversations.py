@@ -19,7 +19,7 @@ from typing import Any
 import conversation_logs
 import conversation_oracle
 import pytest
-from conftest import IMPORTER, Machine, Server
+from conftest import IMPORTER, Machine, Server, thorough
 from conversation_oracle import private_id
 
 import ccusage_importer as ci
@@ -181,7 +181,7 @@ def test_tools_and_events_are_what_another_reader_finds(
 # ---- the same rows, whatever the order of reading -----------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *thorough(2, 3)])
 def test_the_order_of_reading_changes_nothing(
     logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

@@ -26,7 +26,7 @@ from typing import Any, cast
 import pytest
 import sample_logs
 from clickhouse_connect.driver.exceptions import DatabaseError
-from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, MakeOnce, Server, install_ccusage
+from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, MakeOnce, Server, install_ccusage, thorough
 
 import ccusage_importer as ci
 
@@ -152,7 +152,7 @@ DIE_AT = """
 """
 
 
-@pytest.mark.parametrize("first_step", [1, 2, 3])
+@pytest.mark.parametrize("first_step", [1, *thorough(2, 3)])
 def test_killed_between_any_two_statements(
     story: Story, expected: dict[str, list[tuple[Any, ...]]], tmp_path: Path, first_step: int
 ) -> None:
@@ -160,7 +160,7 @@ def test_killed_between_any_two_statements(
     base = embedded(tmp_path / "base")
     ok(run(story.first, base))
     kills = 0
-    for step in range(first_step, 99, 3):  # in three parts, for as many processors
+    for step in range(first_step, 99, 3):
         settings = embedded(tmp_path / str(step))
         shutil.copytree(base["CCUSAGE_DB_PATH"], settings["CCUSAGE_DB_PATH"], symlinks=True)
         result = run_patched(DIE_AT.format(step=step), story.grown, settings)
@@ -195,7 +195,7 @@ def test_killed_at_random_times(
     rng = random.Random(1)
     base = embedded(tmp_path / "base")
     ok(run(story.first, base))
-    for number in range(4):
+    for number in range(2):
         home = tmp_path / str(number)
         settings = embedded(home)
         if where == "embedded":

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine
+from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, thorough
 
-VERSIONS = ("15.9.7", "17.2.1", "18.0.11", "19.0.3", "20.0.11", NEWEST)
+VERSIONS = ["15.9.7", "18.0.11", "19.0.3", NEWEST, *thorough("17.2.1", "20.0.11")]
 OLD_COMMANDS = {
     "daily": ["daily"],
     "monthly": ["monthly"],

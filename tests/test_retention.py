@@ -14,7 +14,7 @@ from typing import Any
 import conversation_logs
 import pytest
 import sample_logs
-from conftest import ROOT, Machine, Server
+from conftest import ROOT, Machine, MakeOnce, Server
 
 NOW = datetime.now(timezone.utc)
 DAY = (NOW - timedelta(days=4)).date()
@@ -22,16 +22,19 @@ TOTALS = ("ccusage_usage_daily", "ccusage_usage_monthly", "ccusage_usage_blocks"
 
 
 @pytest.fixture(scope="session")
-def lived_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lived_home(make_once: MakeOnce) -> Path:
+    return make_once("lived", live) / "home"
+
+
+def live(folder: Path) -> None:
     """Whole conversations of the last days, older usage of two agents, all imported."""
-    home = tmp_path_factory.mktemp("lived") / "home"
+    home = folder / "home"
     until = NOW - timedelta(days=1)
     conversation_logs.write_conversations(home, days=7, seed=3, until=until)
     sample_logs.write_logs(home, days=20, sessions_per_day=1, messages=4, until=until)
     activity = [{"date": "2026-01-02", "messageCount": 5, "sessionCount": 1, "toolCallCount": 2}]
     (home / ".claude" / "stats-cache.json").write_text(json.dumps({"dailyActivity": activity}), "utf-8")
     Machine(home, settings={"MACHINE_NAME": "vm"}).imported("--quiet")
-    return home
 
 
 @pytest.fixture

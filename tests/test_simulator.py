@@ -21,9 +21,9 @@ SHORT = {  # seed, switches, end, imports
         1,
         {"newer", "zones", "forks", "agents", "sparse", "midnight"},
         None,
-        8,
+        5,
     ),
-    "a server with faults, late files, round the clock": (2, {"server", "late", "clock", "renamed"}, None, 8),
+    "a server with faults, late files, round the clock": (2, {"server", "late", "clock", "renamed"}, None, 5),
     "every version, everything": (4, EVERYTHING, None, 4),
 }
 
