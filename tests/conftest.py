@@ -165,6 +165,9 @@ class Machine:
         """Run the importer; variables given as '' are unset."""
         return run_importer(arguments, self.environment(**settings))
 
+    def run_patched(self, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_importer(arguments, self.environment(), patch)
+
     def imported(self, *arguments: str, **settings: str) -> str:
         """Run the importer, expect exit code 0 and no word on stderr; returns stdout."""
         result = self.run(*arguments, **settings)

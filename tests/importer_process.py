@@ -23,8 +23,8 @@ server.set_forkserver_preload(
 )
 
 
-def run_in_child(arguments: Sequence[str], environment: Mapping[str, str], output: Sequence[str]) -> None:
-    """What the forked process does: as if it had been started with these."""
+def run_in_child(arguments: Sequence[str], environment: Mapping[str, str], output: Sequence[str], patch: str) -> None:
+    """What the forked process does: as if it had been started with these, but for lines of code that are run before."""
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
@@ -35,14 +35,20 @@ def run_in_child(arguments: Sequence[str], environment: Mapping[str, str], outpu
             os.dup2(file.fileno(), descriptor)
     import ccusage_importer
 
+    exec(patch, {"ci": ccusage_importer, "os": os})
     sys.exit(ccusage_importer.main(list(arguments)))
 
 
-def run_importer(arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run the importer; raises subprocess.TimeoutExpired where it does not end."""
+def run_importer(
+    arguments: Sequence[str], environment: Mapping[str, str], patch: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the importer; raises subprocess.TimeoutExpired where it does not end.
+
+    `patch`: some lines of code run before, with `ci` and `os`: to die at a certain step, to be less patient.
+    """
     with tempfile.TemporaryDirectory() as folder:
         output = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        process = server.Process(target=run_in_child, args=(arguments, environment, [str(path) for path in output]))
+        process = server.Process(target=run_in_child, args=(arguments, environment, [*map(str, output)], patch))
         process.start()
         process.join(PATIENCE)
         if process.exitcode is None:

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,7 +18,7 @@ import conversation_logs
 import duckdb
 import pytest
 import sample_logs
-from conftest import NEWEST, ROOT, Machine, Server
+from conftest import NEWEST, Machine, Server
 
 import ccusage_importer as ci
 
@@ -43,13 +42,6 @@ def tokens(by_source: Mapping[str, tuple[int, float]]) -> int:
 def empty(machine: Machine, folder: Path) -> Machine:
     """The same home with another database, in which nothing is."""
     return Machine(machine.home, settings={"CCUSAGE_DB_PATH": str(folder)})
-
-
-def run_patched(machine: Machine, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport ccusage_importer as ci\n{patch}"
-    script += f"\nraise SystemExit(ci.main({[*arguments]!r}))"
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, env=machine.environment(), capture_output=True, text=True, timeout=120, check=False)
 
 
 DIE_AT = """
@@ -226,7 +218,7 @@ def test_a_restore_that_is_killed_is_done_by_the_next(told: Machine, archive: Pa
     elsewhere = empty(told, tmp_path / "db")
     for step in (1, 3, 6, 7):  # history, messages, children, rows: each run goes on where the last one ended
         patch = DIE_AT.format(step=step) + "ci.Store.insert_from = dying(ci.Store.insert_from)"
-        result = run_patched(elsewhere, patch, "--restore", str(archive), "--quiet")
+        result = elsewhere.run_patched(patch, "--restore", str(archive), "--quiet")
         assert result.returncode == -signal.SIGKILL, result.stderr
     elsewhere.imported("--restore", str(archive), "--quiet")
     assert elsewhere.everything() == told.everything()
@@ -246,7 +238,7 @@ def test_only_what_has_changed_is_written_and_no_kill_harms_it(told: Machine, ar
     machine.imported("--quiet", CCUSAGE_USER="ada")
     for step, act in ((3, "ci.Store.write_parquet"), (1, "ci.write_file")):
         patch = DIE_AT.format(step=step) + f"{act} = dying({act})"
-        result = run_patched(machine, patch, "--archive", str(now), "--quiet")
+        result = machine.run_patched(patch, "--archive", str(now), "--quiet")
         assert result.returncode == -signal.SIGKILL, result.stderr
         # the first dies before its manifest, the second after it: the archive is the old one, or the new one
         elsewhere = empty(machine, tmp_path / f"db{step}")

@@ -27,6 +27,7 @@ import pytest
 import sample_logs
 from clickhouse_connect.driver.exceptions import DatabaseError
 from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, MakeOnce, Server, install_ccusage, thorough
+from importer_process import run_importer
 
 import ccusage_importer as ci
 
@@ -68,19 +69,21 @@ def tell_story(folder: Path) -> None:
 
 def run(folder: Path, settings: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     """Import saved reports."""
-    environment = sample_logs.sandbox_environment(Path(settings["HOME"])) | settings | more
-    command = [sys.executable, str(IMPORTER), "--quiet", "--from-json", str(folder)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return run_patched("", folder, settings | more)
 
 
 def run_patched(
     patch: str, folder: Path, settings: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Import saved reports with some lines of code run before: to die at a certain step, to be less patient."""
-    script = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport ccusage_importer as ci\n{textwrap.dedent(patch)}"
-    script += f"\nraise SystemExit(ci.main(['--quiet', '--from-json', {str(folder)!r}, *{arguments!r}]))"
+    """Import saved reports with some lines of code run before."""
     environment = sample_logs.sandbox_environment(Path(settings["HOME"])) | settings
-    command = [sys.executable, "-c", script]
+    return run_importer(["--quiet", "--from-json", str(folder), *arguments], environment, textwrap.dedent(patch))
+
+
+def run_script(folder: Path, settings: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Import saved reports by the command that a user gives."""
+    environment = sample_logs.sandbox_environment(Path(settings["HOME"])) | settings
+    command = [sys.executable, str(IMPORTER), "--quiet", "--from-json", str(folder), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -738,7 +741,7 @@ def test_no_secret_in_any_output_history_process_list_or_open_file(story: Story,
         said = ""
         for folder in (story.first, story.grown):
             for arguments in (["--verbose"], ["--verbose", "--dry-run"]):
-                result = run_patched("", folder, settings, *arguments)
+                result = run_script(folder, settings, *arguments)
                 assert result.returncode == 0, result.stderr
                 said += result.stdout + result.stderr
         server.fail(
@@ -750,7 +753,7 @@ def test_no_secret_in_any_output_history_process_list_or_open_file(story: Story,
                 "times": 9,
             }
         )
-        result = run_patched("", story.cleaned, settings, "--verbose")
+        result = run_script(story.cleaned, settings, "--verbose")
         assert result.returncode == 1
         said += result.stdout + result.stderr
         assert "Traceback" in said  # --verbose shows it

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import conversation_logs
 import pytest
 import sample_logs
-from conftest import ROOT, Machine, MakeOnce, Server
+from conftest import Machine, MakeOnce, Server
 
 NOW = datetime.now(timezone.utc)
 DAY = (NOW - timedelta(days=4)).date()
@@ -80,13 +78,6 @@ def broken(machine: Machine) -> list[str]:
     ]
 
 
-def run_patched(machine: Machine, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nimport ccusage_importer as ci\n{patch}"
-    script += f"\nraise SystemExit(ci.main({[*arguments]!r}))"
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, env=machine.environment(), capture_output=True, text=True, timeout=120, check=False)
-
-
 DIE_AT = """
 count = 0
 attempt = ci.Store._attempt
@@ -102,7 +93,7 @@ ci.Store._attempt = dying
 
 
 def killed(machine: Machine, step: int, *arguments: str) -> bool:
-    result = run_patched(machine, DIE_AT.format(step=step), *arguments, "--quiet")
+    result = machine.run_patched(DIE_AT.format(step=step), *arguments, "--quiet")
     assert result.returncode in (0, -signal.SIGKILL), result.stderr
     return result.returncode != 0
 

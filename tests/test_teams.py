@@ -10,7 +10,6 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 import urllib.error
 from collections import defaultdict
 from contextlib import AbstractContextManager
@@ -22,7 +21,8 @@ from pathlib import Path
 import conversation_logs
 import pytest
 import sample_logs
-from conftest import IMPORTER, ROOT, Machine, Server
+from conftest import ROOT, Machine, Server
+from importer_process import run_importer
 from test_grants import FORBIDDEN, engine, imports_and_answers, is_forbidden
 
 import ccusage_importer as ci
@@ -37,8 +37,8 @@ OF_ACCESS = re.compile(
 def printed(*arguments: str, home: Path, **settings: str) -> str:
     """What the importer prints on its standard output."""
     environment = sample_logs.sandbox_environment(home) | settings
-    command = [sys.executable, str(IMPORTER), *arguments]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result = run_importer(arguments, environment)
+    assert result.returncode == 0, result.stderr
     assert not any(home.rglob("*chdb*")), "these flags open nothing"
     return result.stdout
 
