@@ -4473,6 +4473,7 @@ def find_logs(folders: Iterable[Path], privacy: Privacy) -> tuple[list[LogFile],
         except OSError:
             unreadable += 1
     files = []
+    project_id, session_id = functools.cache(privacy.name), functools.cache(privacy.session)
     for path in sorted(found):
         said = path if path.isprintable() else os.fsencode(path).decode("utf-8", "replace")
         project, session, name = log_name(said)
@@ -4483,8 +4484,8 @@ def find_logs(folders: Iterable[Path], privacy: Privacy) -> tuple[list[LogFile],
                 found[path].st_mtime_ns,
                 file_id=privacy.digest(said)[:16],
                 name_id=int(privacy.digest(name)[:16], 16),
-                session_id=privacy.session(session),
-                project_id=privacy.name(project),
+                session_id=session_id(session),
+                project_id=project_id(project),
             )
         )
     return files, unreadable
@@ -4625,6 +4626,7 @@ def read_batch(store: Store, engine: Store, parameters: Mapping[str, Any], is_la
     for name in TEMPORARY_TABLES:
         engine.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
         engine.command(statements[name], bound(statements[name]))
+    engine.command(statements["read_lines"], bound(statements["read_lines"]))
     engine.command("DROP TEMPORARY TABLE texts")
     with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
         engine.command("SYSTEM JEMALLOC PURGE")

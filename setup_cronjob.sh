@@ -413,7 +413,8 @@ done
 . $(shell_word "$settings_file")
 cd "\$HOME" || exit 1
 mkdir -p $(shell_word "${log%/*}")
-exec "\$uv" run --quiet --project $(shell_word "$root") "\$script" --quiet --log-file $(shell_word "$log")
+# the installed command: of a script Python compiles all lines in each run, 0.13 s
+exec "\$uv" run --quiet --project $(shell_word "$root") ccusage-importer --quiet --log-file $(shell_word "$log")
 RUNNER
 }
 

@@ -325,7 +325,7 @@ def test_the_job_fires(crontab: Crontab, tmp_path: Path) -> None:
                     imports = machine.query("SELECT machine_name, user_name, status FROM ccusage_import_history")
         assert imports == [("from cron", "u", "completed")]
         assert machine.query("SELECT count() > 0 FROM ccusage_usage_daily") == [(1,)]
-        assert [command for command in watcher.seen if "ccusage_importer.py --quiet --log-file" in command]
+        assert [command for command in watcher.seen if "/ccusage-importer --quiet --log-file" in command]
         assert not [command for command in watcher.seen if SECRET in command]
         assert (home / ".local" / "state" / "ccusage-importer").is_dir()
         assert crontab.read() is None
@@ -592,8 +592,7 @@ def test_the_path_of_the_job(tmp_path: Path, folder: str, tied: bool) -> None:
     assert f"{tmp_path}/other" not in values["PATH"]
     assert values["CH_PASSWORD"] == ODD_VALUES["CH_PASSWORD"]
     log = tmp_path / "home" / ".local" / "state" / "ccusage-importer" / "import.log"
-    script = str(ROOT / "ccusage_importer.py")
-    expected = ["run", "--quiet", "--project", str(ROOT), script, "--quiet", "--log-file", str(log), ""]
+    expected = ["run", "--quiet", "--project", str(ROOT), "ccusage-importer", "--quiet", "--log-file", str(log), ""]
     assert (tmp_path / "home" / "arguments").read_bytes().decode().split("\0") == expected
     assert log.parent.is_dir()
 
