@@ -2543,12 +2543,14 @@ class Messages:
     """What the stored messages say of the rows that an import has to decide.
 
     `sums` hold all messages of `days` and of the days beside them, and all of each session that has any there.
-    `missed`: days of which ccusage says more than the messages, with what both say.
+    `missed`: days of which ccusage says more than the messages, with what both say. `copies`: sessions whose logs have
+    been read, and of which all messages are known as other sessions'.
     """
 
     days: frozenset[date] = frozenset()
     sums: Sequence[MessageSum] = ()
     missed: Mapping[date, tuple[Usage, Usage]] = field(default_factory=dict)
+    copies: frozenset[str] = frozenset()
 
 
 NO_MESSAGES = Messages()
@@ -2862,6 +2864,8 @@ def plan_sums(
         if item.day in messages.days or "date" not in sum_of:
             made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
+    if report == "session":
+        fetched = [record for record in fetched if record.source != CLAUDE or record.record_key not in messages.copies]
     records = {}
     for key, sums in made.items():
         columns = {column: getattr(sums[0], field) for column, field in sum_of.items()}
@@ -3807,6 +3811,15 @@ class Store:
                 else:
                     breakdowns[record_type, source, key][model] = Usage.of(tokens, cost)
         return {key: Children(tuple(sorted(models[key])), breakdowns[key]) for key in keys}
+
+    def read_logged_sessions(self, sessions: Collection[str]) -> frozenset[str]:
+        """Those of these sessions of which a log has been read."""
+        found = self.query(
+            f"SELECT DISTINCT session_id FROM {LOG_FILES_TABLE}"
+            f" WHERE {OWNED} AND source = {{source:String}} AND session_id IN {{sessions:Array(String)}}",
+            {"source": CLAUDE, "sessions": sorted(sessions)},
+        )
+        return frozenset(session for (session,) in found)
 
     def read_newest_child(self) -> datetime:
         """The largest updated_at of this machine's and user's children."""
@@ -4997,7 +5010,9 @@ def read_messages(
         for model, usage in children.breakdowns.items():
             known.setdefault((project, date.fromisoformat(day), model), []).append(usage)
     missed = missed_days(open_rows.days, sums, records.get("daily", ()))
-    return Messages(open_rows.days, price_messages(sums, known), missed)
+    silent = open_rows.sessions - {item.session_id for item in sums}
+    copies = past.store.read_logged_sessions(silent) if past.store is not None and silent else frozenset()
+    return Messages(open_rows.days, price_messages(sums, known), missed, copies)
 
 
 def plan_import(

@@ -139,6 +139,16 @@ def test_a_session_that_copied_from_one_that_is_gone_has_its_own_messages_alone(
     assert totals(plan) == {"new": {"b": 5}, "unchanged": {"a": 10}}
 
 
+def test_a_session_of_copies_alone_is_none() -> None:
+    copies = dataclasses.replace(known(message(9, 10, session="a")), copies=frozenset({"b"}))
+    told = [session("b", 10), session("c", 7)]  # of `c` no log has been read
+    assert totals(ci.plan_sums("session", told, {}, copies)) == {"new": {"a": 10, "c": 7}}
+    assert totals(ci.plan_sums("session", told[:1], index(session("b", 10, MESSAGES)), copies)) == {
+        "new": {"a": 10},
+        "removed": {"b": 10},
+    }
+
+
 def test_a_row_without_messages_is_removed_only_where_they_were_its_sum() -> None:
     messages = known(message(9, 10, project="new-name"))
     stored = index(project_day("old-name", 10, MESSAGES))
