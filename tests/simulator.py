@@ -790,7 +790,6 @@ def contradictions(stored: Mapping[str, Rows], exact: bool) -> Iterator[str]:
         if start < end:
             yield f"blocks {one} and {other} overlap"
     if exact:
-        # else they may be: a kill can lose the row that is the rest of a project's sessions (ccusage 15 to 18)
         for key in stored.get("models without a row", ()):
             yield f"models without a row: {key}"
         sums = {
