@@ -288,13 +288,15 @@ def test_every_query_says_of_two_databases_what_it_says_of_one(team: Team) -> No
                 administrator.post("/?max_partitions_per_insert_block=0", insert)
         administrator.post("/", "TRUNCATE TABLE everybody.ccusage_budgets")
         expected = {name: administrator.query(query.statement) for name, query in queries.items()}
-        administrator.post("/", "DROP DATABASE everybody")
     with team.engine("ccusage_dashboards", "ccusage") as reader:
-        for name, query in queries.items():
-            found = reader.query(query.statement)
-            assert alike(found, expected[name]), (name, found, expected[name])
+        found = {name: reader.query(query.statement) for name, query in queries.items()}
         for name in OF_THE_DATABASE:
             assert reader.query(ci.named_queries()[name].statement) or name == "slow_queries"
+    with engine(team.folder, database="everybody") as administrator:
+        for name, rows in found.items():  # where it says other than before, a minute may have passed
+            if not alike(rows, expected[name]):
+                assert alike(rows, administrator.query(queries[name].statement)), name
+        administrator.post("/", "DROP DATABASE everybody")
     assert sum(map(bool, expected.values())) > 90
     assert expected["user_share"][0][0] != expected["user_share"][1][0]
 
