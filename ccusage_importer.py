@@ -8819,6 +8819,31 @@ def single_keys() -> Iterator[Callable[[float], str]]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
+@contextlib.contextmanager
+def opening_stored(
+    config: Config, screen: Screen, lock: bool, make_schema: bool = False
+) -> Iterator[tuple[Store, LastImport | None]]:
+    """A database with usage, and its last import; raises ImporterError where nothing is stored yet."""
+    with opening(config, screen.wait, lock, make_schema) as opened:
+        store, last = opened.result()
+        if store is None or not store.holds_usage:
+            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+        yield store, last
+
+
+def show_counts(
+    screen: Screen, title: str, label: str, counted: Iterable[str], rows: Iterable[tuple[str, Iterable[int]]]
+) -> None:
+    """A table of a label and some whole numbers a row."""
+    columns = (Column(label), *(Column(name, "#") for name in counted))
+    screen.show([Table(title, columns, [(name, *(f"{count:,}" for count in counts)) for name, counts in rows])])
+
+
+def outcome_counts(plans: Mapping[str, Plan]) -> list[int]:
+    """Rows of each of OUTCOMES over all reports."""
+    return [sum(len(getattr(plan, what)) for plan in plans.values()) for what in OUTCOMES]
+
+
 def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Everything in the embedded database goes to the server that CH_HOST names."""
     if config.embedded:
@@ -8836,37 +8861,25 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
         rows = []
         for machine, user in local.read_owners():
             plans = push_owner(owned_by(local, machine, user), owned_by(served, machine, user))
-            counts = [sum(len(getattr(plan, what)) for plan in plans.values()) for what in OUTCOMES]
-            rows.append((f"{user} on {machine}", *(f"{count:,}" for count in counts)))
+            rows.append((f"{user} on {machine}", outcome_counts(plans)))
             log.info("pushed %s on %s", user, machine, extra=FILE_ONLY)
-        columns = (Column("whose"), *(Column(what, "#") for what in OUTCOMES))
-        screen.show([Table(f"Pushed to {config.target}", columns, rows)])
+        show_counts(screen, f"Pushed to {config.target}", "whose", OUTCOMES, rows)
     return EXIT_DONE
 
 
 def run_archive(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Every table goes to a folder as files of Parquet."""
-    with opening(config, screen.wait, lock=not config.embedded or config.lock_path.exists()) as opened:
-        store = opened.result()[0]
-        if store is None or not store.holds_usage:
-            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+    with opening_stored(config, screen, lock=not config.embedded or config.lock_path.exists()) as (store, _):
         told = store_archive(store, options.archive)
-    rows = [(table, *(f"{count:,}" for count in counts)) for table, counts in told.items()]
-    columns = (Column("table"), Column("written", "#"), Column("rows", "#"), Column("bytes", "#"))
-    screen.show([Table(f"Archived in {options.archive}", columns, rows)])
+    show_counts(screen, f"Archived in {options.archive}", "table", ("written", "rows", "bytes"), told.items())
     return EXIT_DONE
 
 
 def run_lake(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """The facts go to a folder as tables of Iceberg."""
-    with opening(config, screen.wait, lock=not config.embedded or config.lock_path.exists()) as opened:
-        store = opened.result()[0]
-        if store is None or not store.holds_usage:
-            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+    with opening_stored(config, screen, lock=not config.embedded or config.lock_path.exists()) as (store, _):
         told = store_lake(store, options.lake)
-    rows = [(table, *(f"{count:,}" for count in counts)) for table, counts in told.items()]
-    columns = (Column("table"), Column("months written", "#"), Column("rows", "#"))
-    screen.show([Table(f"Lake in {options.lake}", columns, rows)])
+    show_counts(screen, f"Lake in {options.lake}", "table", ("months written", "rows"), told.items())
     return EXIT_DONE
 
 
@@ -8880,12 +8893,11 @@ def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> 
         with staged(archive, store) as archived:
             for machine, user in archived.read_owners():
                 counts = restore_owner(owned_by(archived, machine, user), owned_by(store, machine, user))
-                rows.append((f"{user} on {machine}", *(f"{count:,}" for count in counts)))
+                rows.append((f"{user} on {machine}", counts))
                 log.info("restored %s on %s", user, machine, extra=FILE_ONLY)
             if archived.query(f"SELECT 1 FROM {BUDGETS_TABLE} LIMIT 1"):
                 store.insert_from(archived, BUDGETS_TABLE, f"SELECT * FROM {BUDGETS_TABLE} FINAL", {})
-    columns = (Column("whose"), *(Column(what, "#") for what in OUTCOMES))
-    screen.show([Table(f"Restored from {options.restore}", columns, rows)])
+    show_counts(screen, f"Restored from {options.restore}", "whose", OUTCOMES, rows)
     return EXIT_DONE
 
 
@@ -8893,17 +8905,11 @@ def run_adopt(config: Config, options: argparse.Namespace, screen: Screen) -> in
     """What the older importer has stored in another database of this server or engine comes into this one."""
     database = read_database("--adopt", options.adopt)
     writes = not options.dry_run
-    with opening(config, screen.wait, lock=writes or config.lock_path.exists(), make_schema=writes) as opened:
-        store, _ = opened.result()
-        if store is None or not store.holds_usage:
-            raise ImporterError(f"nothing is stored in {config.target} yet", "import first, or leave out --dry-run")
+    lock = writes or config.lock_path.exists()
+    with opening_stored(config, screen, lock, make_schema=writes) as (store, _):
         plans = adopt(store, database, writes)
-    rows = []
-    for machine, by_report in sorted(plans.items()):
-        counts = [sum(len(getattr(plan, what)) for plan in by_report.values()) for what in OUTCOMES]
-        rows.append((machine, *(f"{count:,}" for count in counts)))
-    columns = (Column("machine"), *(Column(what, "#") for what in OUTCOMES))
-    screen.show([Table(f"{'Adopted' if writes else 'To adopt'} from {database}", columns, rows)])
+    title = f"{'Adopted' if writes else 'To adopt'} from {database}"
+    show_counts(screen, title, "machine", OUTCOMES, [(name, outcome_counts(of)) for name, of in sorted(plans.items())])
     return EXIT_DONE
 
 
@@ -8933,10 +8939,7 @@ def project_ids(config: Config, name: str) -> frozenset[str]:
 
 def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --before or --project means in rows, and with --yes delete it and record that it stays away."""
-    with opening(config, screen.wait, lock=options.yes, make_schema=options.yes) as opened:
-        store, last = opened.result()
-        if store is None or not store.holds_usage:
-            raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
+    with opening_stored(config, screen, lock=options.yes, make_schema=options.yes) as (store, last):
         wanted: list[dict[str, Any]]
         if options.project is not None:
             projects = project_ids(config, options.project)
