@@ -331,12 +331,12 @@ CREATE TABLE IF NOT EXISTS ccusage_log_files
     place        UInt64                 COMMENT 'orders the files as their paths do, which are not stored',
     lines        UInt64                 COMMENT 'lines that hold something',
     broken_lines UInt64                 COMMENT 'of these, lines that are no JSON',
-    reader       UInt16                 COMMENT 'version of the extraction: a newer one reads the file again',
+    reader       UInt16                 COMMENT 'version of the extraction: a newer one reads the file again; 0 while it is read',
     read_at      DateTime64(3, 'UTC')   COMMENT 'when it was read, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(read_at)
 ORDER BY (machine_name, user_name, source, file_id)
-COMMENT 'log files that have been read, written last: what is here is in the other tables';
+COMMENT 'log files that have been read: what is here with a reader is in the other tables';
 
 -- one row per user and period: what may be spent. Filled by hand: a team's by its administrator, your own by you
 CREATE TABLE IF NOT EXISTS ccusage_budgets

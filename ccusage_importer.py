@@ -2543,14 +2543,25 @@ class Messages:
     """What the stored messages say of the rows that an import has to decide.
 
     `sums` hold all messages of `days` and of the days beside them, and all of each session that has any there.
-    `missed`: days of which ccusage says more than the messages, with what both say. `copies`: sessions whose logs have
-    been read, and of which all messages are known as other sessions'.
+    `missed`: days of which ccusage says more than the messages, with what both say. `whole`: those of which it says
+    nothing more. `copies`: sessions whose logs have been read, and of which all messages are known as other sessions'.
     """
 
     days: frozenset[date] = frozenset()
     sums: Sequence[MessageSum] = ()
     missed: Mapping[date, tuple[Usage, Usage]] = field(default_factory=dict)
+    whole: frozenset[date] = frozenset()
     copies: frozenset[str] = frozenset()
+
+    def has_elsewhere(self, record: Record) -> bool:
+        """Whether all that ccusage says in a row for which there is no message is in the messages of other rows.
+
+        Of a session that is so where its log has been read: another one's copies. Of a day of a project, where the
+        messages have all of that day: its folder has got another name since.
+        """
+        return record.source == CLAUDE and (
+            record.record_key in self.copies if record.report == "session" else record.columns["date"] in self.whole
+        )
 
 
 NO_MESSAGES = Messages()
@@ -2731,14 +2742,22 @@ def unsettled(
     return Unsettled(frozenset(days), frozenset(sessions), min(starts, default=EPOCH) - MARGIN)
 
 
+def told_days(records: Mapping[str, Sequence[Record]]) -> dict[date, Usage]:
+    """What ccusage says of each day of Claude Code: of its projects together where the report of days has failed."""
+    told: defaultdict[date, list[Usage]] = defaultdict(list)
+    for record in records.get("daily") or records.get("projects", ()):
+        if record.source == CLAUDE:
+            told[record.columns["date"]].append(record.usage)
+    return {day: sum_usage(usages) for day, usages in told.items()}
+
+
 def missed_days(
-    days: Iterable[date], sums: Iterable[MessageSum], fetched: Iterable[Record]
+    days: Iterable[date], sums: Iterable[MessageSum], told: Mapping[date, Usage]
 ) -> dict[date, tuple[Usage, Usage]]:
     """Days of which ccusage says more than the messages, with what both say.
 
     A message that was streamed over midnight, and is now known from another copy, may have gone to the day beside.
     """
-    told = {record.columns["date"]: record.usage for record in fetched if record.source == CLAUDE}
     known: defaultdict[date, list[Usage]] = defaultdict(list)
     for item in sums:
         known[item.day].append(item.usage)
@@ -2864,8 +2883,7 @@ def plan_sums(
         if item.day in messages.days or "date" not in sum_of:
             made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
-    if report == "session":
-        fetched = [record for record in fetched if record.source != CLAUDE or record.record_key not in messages.copies]
+    fetched = [record for record in fetched if record.record_key in made or not messages.has_elsewhere(record)]
     records = {}
     for key, sums in made.items():
         columns = {column: getattr(sums[0], field) for column, field in sum_of.items()}
@@ -3816,7 +3834,7 @@ class Store:
         """Those of these sessions of which a log has been read."""
         found = self.query(
             f"SELECT DISTINCT session_id FROM {LOG_FILES_TABLE}"
-            f" WHERE {OWNED} AND source = {{source:String}} AND session_id IN {{sessions:Array(String)}}",
+            f" WHERE {OWNED} AND source = {{source:String}} AND session_id IN {{sessions:Array(String)}} AND reader > 0",
             {"source": CLAUDE, "sessions": sorted(sessions)},
         )
         return frozenset(session for (session,) in found)
@@ -4541,6 +4559,9 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
     return [dataclasses.replace(file, place=places[file.file_id]) for file in found if everything or not is_read(file)]
 
 
+NOT_READ = 0  # the reader of a log whose messages are not all stored yet
+
+
 def reader_of(config: Config) -> int:
     """The version of the extraction: storing conversations, too, is more, so turning it on reads again what exists."""
     return 2 * READER + config.stores_conversations
@@ -4626,10 +4647,13 @@ def parameters_of(config: Config, zone: str) -> dict[str, Any]:
     }
 
 
-def read_batch(store: Store, engine: Store, parameters: Mapping[str, Any], is_last: bool) -> tuple[int, int, int]:
+def read_batch(
+    store: Store, engine: Store, parameters: Mapping[str, Any], has_new: bool, is_last: bool
+) -> tuple[int, int, int]:
     """Let the engine read what is linked, and store it; returns how many messages, tool calls and broken lines.
 
-    `engine` is the store itself, or where that is a server, an engine in this process.
+    `engine` is the store itself, or where that is a server, an engine in this process. A new log's place is stored
+    before its messages, which have it in their weight: one that is killed here and renamed then takes its place.
     """
     statements = parse_conversations(own_file(CONVERSATIONS_FILE))
 
@@ -4639,6 +4663,9 @@ def read_batch(store: Store, engine: Store, parameters: Mapping[str, Any], is_la
     for name in TEMPORARY_TABLES:
         engine.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
         engine.command(statements[name], bound(statements[name]))
+    if has_new:
+        placed = statements[LOG_FILES_TABLE]
+        store.insert_from(engine, LOG_FILES_TABLE, placed, {**bound(placed), "reader": NOT_READ})
     engine.command(statements["read_lines"], bound(statements["read_lines"]))
     engine.command("DROP TEMPORARY TABLE texts")
     with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
@@ -4664,7 +4691,8 @@ def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None
     engine = store
     try:
         found, unreadable = find_logs(claude_folders(os.environ), privacy)
-        files = plan_logs(found, read_known_logs(store), reader_of(config), everything)
+        known = read_known_logs(store)
+        files = plan_logs(found, known, reader_of(config), everything)
         told.all_files, told.all_bytes = len(files), sum(file.size for file in files)
         parameters = parameters_of(config, zone)
         if files and not config.embedded:
@@ -4678,7 +4706,8 @@ def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None
                 unreadable += closed
                 if inside:
                     own = {"logs": str(folder / "*.log"), "manifest": str(folder / "files.jsonl")}
-                    counts = read_batch(store, engine, {**parameters, **own}, is_last=not left)
+                    has_new = any(file.file_id not in known for file in inside)
+                    counts = read_batch(store, engine, {**parameters, **own}, has_new, is_last=not left)
                     told.messages += counts[0]
                     told.tool_calls += counts[1]
                     told.broken_lines += counts[2]
@@ -5009,10 +5038,12 @@ def read_messages(
         day, _, project = key.partition("/")
         for model, usage in children.breakdowns.items():
             known.setdefault((project, date.fromisoformat(day), model), []).append(usage)
-    missed = missed_days(open_rows.days, sums, records.get("daily", ()))
+    of_days = told_days(records)
+    missed = missed_days(open_rows.days, sums, of_days)
     silent = open_rows.sessions - {item.session_id for item in sums}
     copies = past.store.read_logged_sessions(silent) if past.store is not None and silent else frozenset()
-    return Messages(open_rows.days, price_messages(sums, known), missed, copies)
+    whole = (open_rows.days & of_days.keys()) - missed.keys()
+    return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies)
 
 
 def plan_import(

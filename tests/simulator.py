@@ -171,6 +171,7 @@ class History:
     switches: frozenset[str]
     until: datetime
     zone: str
+    imports: int
     events: Sequence[tuple[datetime, Action]]
 
     @property
@@ -178,7 +179,8 @@ class History:
         """How to run it again."""
         names = ",".join(name for name in SWITCHES if name in self.switches) or "none"
         until = f"{self.until:%Y-%m-%dT%H:%M:%S}"
-        return f"uv run tests/simulator.py --seed {self.seed} --days {self.days} --switches {names} --until {until}"
+        history = f"--seed {self.seed} --days {self.days} --imports {self.imports} --switches {names} --until {until}"
+        return f"uv run tests/simulator.py {history}"
 
 
 class Writer:
@@ -384,9 +386,10 @@ def make_history(
         if trait in chosen:
             getattr(writer, trait)()
     writer.clean_ups()
-    writer.imports(days // 2 if imports is None else imports)
+    count = days // 2 if imports is None else imports
+    writer.imports(count)
     events = sorted(writer.events, key=lambda event: event[0])  # stable: what was added first comes first
-    return History(seed, days, chosen, until, zone, [*events, (until, Import()), (until, Import())])
+    return History(seed, days, chosen, until, zone, count, [*events, (until, Import()), (until, Import())])
 
 
 # ---- running it ----------------------------------------------------------------------------------------

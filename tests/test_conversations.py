@@ -486,25 +486,48 @@ def test_a_database_in_a_folder_with_odd_characters_reads_logs(tmp_path: Path, m
         assert read.read().messages == 1
 
 
+@contextmanager
+def full_after(inserts: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """So many blocks can be stored, and no more."""
+    insert_from, left = ci.Store.insert_from, inserts
+
+    def insert_or_fail(store: ci.Store, *arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ci.ImporterError("no space left on device", "make room")
+        insert_from(store, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ci.Store, "insert_from", insert_or_fail)
+        yield
+
+
 def test_what_could_not_be_stored_is_read_again(plain: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     write_log(plain.home, "-p/s.jsonl", line())
-    for table in ci.LOG_TABLES:
-        insert_from = ci.Store.insert_from
-
-        def full(
-            store: ci.Store, engine: ci.Store, into: str, *rest: Any, table: str = table, insert_from: Any = insert_from
-        ) -> None:
-            if into == table:
-                raise ci.ImporterError("no space left on device", "make room")
-            insert_from(store, engine, into, *rest)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(ci.Store, "insert_from", full)
+    for inserts in (0, 1, 1, 2):  # the log's place, once; messages, tool calls, and that it was read
+        with full_after(inserts, monkeypatch):
             told = plain.read()
             assert told.problems == ["the conversations could not be stored: no space left on device; make room"]
         assert not (plain.home / "db" / "reading").exists()
+        assert plain.store.read_logged_sessions(["s"]) == frozenset()
     assert plain.read().files == 1
     assert by_session(plain) == [("-p", "s", 100)]
+    assert plain.store.read_logged_sessions(["s"]) == {"s"}
+
+
+def test_a_log_that_was_half_stored_has_its_new_project_when_its_folder_was_renamed(
+    plain: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projects = plain.home / ".claude" / "projects"
+    write_log(plain.home, "-a/s.jsonl", line())
+    for number in range(20):  # of places in order, so that one that is found anew would hardly be before the old one
+        write_log(plain.home, f"-b/{number}.jsonl", line(f"{number}"))
+    with full_after(len(ci.LOG_TABLES), monkeypatch):
+        assert plain.read().problems
+    (projects / "-a").rename(projects / "-z")
+    assert not plain.read().problems
+    assert by_session(plain)[-1] == ("-z", "s", 100)
 
 
 # ---- no word of a conversation anywhere ---------------------------------------------------------------

@@ -159,6 +159,21 @@ def test_a_row_without_messages_is_removed_only_where_they_were_its_sum() -> Non
     assert totals(plan) == {"new": {f"{TENTH}/new-name": 10}}
 
 
+def test_a_project_that_got_another_name_after_it_was_told_is_not_told_twice() -> None:
+    """Of reports that an earlier run fetched and could not import."""
+    told = [project_day("old-name", 10)]
+    messages = known(message(9, 10, project="new-name"))
+    whole = dataclasses.replace(messages, whole=frozenset({MIDNIGHT.date()}))
+    assert totals(ci.plan_sums("projects", told, {}, whole)) == {"new": {f"{TENTH}/new-name": 10}}
+    assert totals(ci.plan_sums("projects", told, index(project_day("old-name", 10, MESSAGES)), whole)) == {
+        "new": {f"{TENTH}/new-name": 10},
+        "removed": {f"{TENTH}/old-name": 10},
+    }
+    assert totals(ci.plan_sums("projects", told, {}, messages)) == {
+        "new": {f"{TENTH}/new-name": 10, f"{TENTH}/old-name": 10}
+    }
+
+
 def test_where_ccusage_says_more_than_the_messages_ccusage_is_taken() -> None:
     plan = ci.plan_sums("daily", [daily(10, 30)], {}, known(message(9, 20), missed=True))
     assert [(row.usage.total, row.coverage) for row in plan.new] == [(30, Coverage.CCUSAGE)]
@@ -167,10 +182,16 @@ def test_where_ccusage_says_more_than_the_messages_ccusage_is_taken() -> None:
 def test_days_that_say_more_than_their_messages() -> None:
     tenth, eleventh = date(2026, 11, 10), date(2026, 11, 11)
     sums = [message(9, 20), message(33, 40)]
-    fetched = [daily(10, 25), daily(11, 40)]
-    assert ci.missed_days([tenth, eleventh], sums, fetched) == {tenth: (tokens(25, 25.0), tokens(20, 20.0))}
+    told = ci.told_days({"daily": [daily(10, 25), daily(11, 40)]})
+    assert ci.missed_days([tenth, eleventh], sums, told) == {tenth: (tokens(25, 25.0), tokens(20, 20.0))}
     # a message that has gone to the next day is not missed
-    assert ci.missed_days([tenth, eleventh], [message(9, 20), message(33, 45)], fetched) == {}
+    assert ci.missed_days([tenth, eleventh], [message(9, 20), message(33, 45)], told) == {}
+
+
+def test_what_is_told_of_a_day_is_told_by_its_projects_where_the_days_have_failed() -> None:
+    projects = [project_day("a", 5), project_day("b", 7), dataclasses.replace(project_day("c", 1), source="codex")]
+    assert ci.told_days({"projects": projects}) == {MIDNIGHT.date(): tokens(12, 12.0)}
+    assert ci.told_days({"projects": projects, "daily": [daily(10, 9)]}) == {MIDNIGHT.date(): tokens(9, 9.0)}
 
 
 def test_ccusage_15_to_18_may_say_less_output_with_all_messages_there() -> None:
