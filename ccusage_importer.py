@@ -2314,7 +2314,10 @@ NOTHING_FORGOTTEN = Forgotten()
 
 @dataclass
 class Plan:
-    """What is to happen to one report's rows. A changed row is deleted, then inserted; a removed one deleted."""
+    """What is to happen to one report's rows. A changed row is deleted, then inserted; a removed one deleted.
+
+    `elsewhere`: what ccusage says in rows of their own, and the messages in others. It is not stored.
+    """
 
     report: str
     new: list[Record] = field(default_factory=list)
@@ -2322,6 +2325,7 @@ class Plan:
     unchanged: list[Record] = field(default_factory=list)
     kept: list[tuple[Record, Stored]] = field(default_factory=list)
     removed: list[Stored] = field(default_factory=list)
+    elsewhere: list[Record] = field(default_factory=list)
 
     def put(self, record: Record, old: Stored | None) -> None:
         """Plan for a row what it is to hold."""
@@ -2338,7 +2342,7 @@ class Plan:
 
     def add(self, other: Plan) -> None:
         """What another plan has decided of other rows of this report."""
-        for outcome in (*OUTCOMES, "removed"):
+        for outcome in (*OUTCOMES, "removed", "elsewhere"):
             getattr(self, outcome).extend(getattr(other, outcome))
 
     @property
@@ -2355,6 +2359,7 @@ class Plan:
 
     def drop(self, key: Key) -> None:
         """Forget what was planned for a fetched row."""
+        self.elsewhere += [record for record in self.new if record.key == key]
         self.new = [record for record in self.new if record.key != key]
         self.changed = [pair for pair in self.changed if pair[0].key != key]
         self.unchanged = [record for record in self.unchanged if record.key != key]
@@ -2883,7 +2888,9 @@ def plan_sums(
         if item.day in messages.days or "date" not in sum_of:
             made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
-    fetched = [record for record in fetched if record.record_key in made or not messages.has_elsewhere(record)]
+    elsewhere = [record for record in fetched if record.record_key not in made and messages.has_elsewhere(record)]
+    left_out = {record.key for record in elsewhere}
+    fetched = [record for record in fetched if record.key not in left_out]
     records = {}
     for key, sums in made.items():
         columns = {column: getattr(sums[0], field) for column, field in sum_of.items()}
@@ -2893,6 +2900,7 @@ def plan_sums(
     covered = Covered(report, records, gone, not messages.missed)
     plan, rest = plan_covered(covered, fetched, stored, rules)
     plan.add(plan_report(report, rest, stored, rules))
+    plan.elsewhere += elsewhere
     return plan
 
 
@@ -4036,7 +4044,7 @@ class Store:
 
         The order makes a crash harmless: rows go after their children and come back after them. So no
         child is left without a row that the next import knows of, and a row that has come back is whole.
-        `repair` deletes the children of new rows, too: after a crash there may be some. `created` tells
+        `repair` deletes the children of rows that are not there, too: after a crash there may be some. `created` tells
         when rows that are new here were first imported elsewhere.
 
         Nothing is deleted that is newer than what the plan has seen, and what is inserted is newer: a DELETE that a
@@ -4046,7 +4054,7 @@ class Store:
         plans = list(plans)
         gone = {plan.report: [*(old for _, old in plan.changed), *plan.removed] for plan in plans}
         parents: list[Record | Stored] = [row for rows in gone.values() for row in rows]
-        parents += [record for plan in plans for record in plan.new] if repair else []
+        parents += [record for plan in plans for record in (*plan.new, *plan.elsewhere)] if repair else []
         seen = max((row.updated_at for rows in gone.values() for row in rows), default=EPOCH)
         if repair:  # children that lost their row are not older than any row
             seen = max(seen, self.read_newest_child())
@@ -5209,7 +5217,7 @@ def import_reports(
                 read_again()
                 outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
             outcome.warnings = import_warnings(records, messages) + computer_warnings(store, last, fetched)
-            writing = [plan for plan in outcome.plans.values() if not plan.is_empty]
+            writing = [plan for plan in outcome.plans.values() if kept_in is not None or not plan.is_empty]
             if writing:
                 keep_safe(fetched, past.replaced_by(writing), folder, kept_in)
             remember(config, Fixed(fixed.timezone, fixed.privacy))
@@ -5418,7 +5426,7 @@ def keep_for_next_run(config: Config, fetched: FetchedReports) -> Path:
             continue  # the next import moves it aside
         older_one = reshape_reports(saved, privacy)
         same_owner = (saved.machine_name, saved.user_name) == (fetched.machine_name, fetched.user_name)
-        is_whole = not older_one.errors and not any(older_one.odd.values())
+        is_whole = not older_one.errors and not any(older_one.odd.values()) and not (path / REPLACED).exists()
         if same_owner and is_whole and covers_all(newer.records, older_one.records):
             shutil.rmtree(path, ignore_errors=True)
     return folder

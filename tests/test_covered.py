@@ -164,6 +164,7 @@ def test_a_project_that_got_another_name_after_it_was_told_is_not_told_twice() -
     told = [project_day("old-name", 10)]
     messages = known(message(9, 10, project="new-name"))
     whole = dataclasses.replace(messages, whole=frozenset({MIDNIGHT.date()}))
+    assert ci.plan_sums("projects", told, {}, whole).elsewhere == told
     assert totals(ci.plan_sums("projects", told, {}, whole)) == {"new": {f"{TENTH}/new-name": 10}}
     assert totals(ci.plan_sums("projects", told, index(project_day("old-name", 10, MESSAGES)), whole)) == {
         "new": {f"{TENTH}/new-name": 10},

@@ -261,6 +261,16 @@ def test_after_a_crash_models_without_their_row_are_deleted(store: ci.Store) -> 
     store.check_written(new({"daily": [comes]}))
 
 
+def test_after_a_crash_models_of_rows_that_are_not_to_come_are_deleted(store: ci.Store) -> None:
+    """Of a project that has got another name between a killed import and the next."""
+    planned = project("2026-11-18")
+    store.write_plans(new({"projects": [planned]}))
+    store.command(f"DELETE FROM ccusage_usage_projects_daily WHERE {ci.OWNED}", settings=ci.DELETE_SETTINGS)
+    store.write_plans([Plan("projects", elsewhere=[planned])], repair=True)
+    key = ci.child_key(planned)
+    assert store.read_children([key])[key] == ci.Children((), {})
+
+
 def test_another_owners_rows_are_never_touched(store: ci.Store) -> None:
     """Neither those of another user on this machine, nor those of this user on another machine."""
     others = [ci.owned_by(store, store.config.machine_name, "bob"), ci.owned_by(store, "another", "ada")]
@@ -664,6 +674,9 @@ def test_what_cannot_be_stored_now_is_kept_and_what_it_covers_is_dropped(store: 
     assert keep({"2026-11-20": 60}) == 2  # a day is gone
     assert keep({"2026-11-20": 60}, user_name="bob") == 3
     assert keep({"2026-11-19": 5, "2026-11-20": 60}) == 2  # covers all but bob's
+    for folder in ci.pending_folder(config).iterdir():
+        (folder / ci.REPLACED).write_text("[[], []]", encoding="utf-8")  # what a killed run has deleted
+    assert keep({"2026-11-19": 5, "2026-11-20": 60}) == 3
     assert ci.remembered(config) == ci.Fixed("Europe/Berlin", "sha256")
     with pytest.raises(ImporterError, match="Asia/Tokyo every day would be cut anew"):
         keep({"2026-11-20": 60}, timezone="Asia/Tokyo")
