@@ -3225,11 +3225,12 @@ def plan_whole_projects(
 
 USAGE_COLUMNS = ("input_tokens", "output_tokens", "cache_creation_tokens", "cache_read_tokens", "total_tokens")
 OLDEST_ENGINE = (25, 8)
-# A patch part instead of a rewritten partition: 8 ms where a classic DELETE takes 0.5 to 1.8 s.
-DELETE_SETTINGS = {"lightweight_delete_mode": "lightweight_update"}
+WRITE_SETTINGS = {
+    "lightweight_delete_mode": "lightweight_update",  # a patch part: 8 ms where a classic DELETE takes 0.5 to 1.8 s
+    "max_partitions_per_insert_block": 0,  # a first import may bring years
+}
 # Compiling an expression takes 25 ms, the queries of a run 3 ms each: it never pays for itself.
-EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 0}
-INSERT_SETTINGS = {"max_partitions_per_insert_block": 0}  # a first import may bring years
+EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 0, **WRITE_SETTINGS}
 BATCH_ROWS = 10_000  # of one insert: bounds the memory of a first import
 MANY_KEYS = 20_000
 MERGE = "ENGINE = Merge("
@@ -3553,7 +3554,7 @@ class Store:
                 values,
                 column_names=names,
                 column_type_names=[self.column_types[table, name] for name in names],  # else the driver asks for them
-                settings=self._insert_settings(),
+                settings=self.write_settings,
             ),
         )
 
@@ -3585,14 +3586,14 @@ class Store:
         chosen = f"SELECT {self._kept_columns(table, columns)} FROM ({select}) AS its WHERE {self._kept_rows(table)}"
         if engine.client is self.client:
             owner = {"machine": engine.config.machine_name, "user": engine.config.user_name} if OWNED in select else {}
-            self.command(f"INSERT INTO {table} ({listed}) {chosen}", {**owner, **parameters}, INSERT_SETTINGS)
+            self.command(f"INSERT INTO {table} ({listed}) {chosen}", {**owner, **parameters}, self.write_settings)
             return
         block = engine.client.raw_query(chosen, parameters=engine._bound(chosen, parameters), fmt="Native")
         if block:
             self._attempt(
                 f"INSERT INTO {table} ({len(block):,} bytes of Native)",
                 lambda: self.client.raw_insert(
-                    table, columns, insert_block=block, settings=self._insert_settings(), fmt="Native"
+                    table, columns, insert_block=block, settings=self.write_settings, fmt="Native"
                 ),
             )
 
@@ -3638,9 +3639,13 @@ class Store:
 
         self._attempt(select, download)
 
-    def _insert_settings(self) -> dict[str, Any]:
+    @property
+    def write_settings(self) -> dict[str, Any]:
+        """What a server is told with each write. The engine in process knows it: to be told takes 4 ms a statement."""
+        if self.config.embedded:
+            return {}
         # on a cluster the check that follows must find the rows on their shard
-        return INSERT_SETTINGS | ({"distributed_foreground_insert": 1} if self.config.cluster else {})
+        return WRITE_SETTINGS | ({"distributed_foreground_insert": 1} if self.config.cluster else {})
 
     # -- the schema --
 
@@ -4108,7 +4113,7 @@ class Store:
     def _delete_where(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
         # a Distributed table takes no DELETE: each shard deletes from its own
         target = f"{table}{LOCAL} ON CLUSTER `{self.config.cluster}`" if self.config.cluster else table
-        self.command(f"DELETE FROM {target} WHERE {condition}", parameters, DELETE_SETTINGS)
+        self.command(f"DELETE FROM {target} WHERE {condition}", parameters, self.write_settings)
 
     def check_written(self, plans: Iterable[Plan]) -> None:
         """Read back what was written; ImporterError where the tables do not hold it to the token."""
@@ -5850,8 +5855,7 @@ def staged(archive: Archive, store: Store) -> Iterator[Store]:
             for path in files if columns else ():
                 archived.command(
                     f"INSERT INTO {table} ({', '.join(f'`{name}`' for name in columns)})"
-                    f" {select_from_parquet(columns, path)}",
-                    settings=INSERT_SETTINGS,
+                    f" {select_from_parquet(columns, path)}"
                 )
         yield archived
 
@@ -7933,7 +7937,7 @@ def check_writing(store: Store) -> Finding:
         return Finding(name, False, f"cannot be tried: {error.what}", "needed for this check alone", required=False)
     try:
         store.command(f"INSERT INTO {table} SELECT 1")
-        store.command(f"DELETE FROM {table} WHERE x = 1", settings=DELETE_SETTINGS)
+        store.command(f"DELETE FROM {table} WHERE x = 1", settings=store.write_settings)
         left = store.query(f"SELECT count() FROM {table}")[0][0]
         return Finding(
             name, left == 0, "both work" if left == 0 else "a deleted row is still there", "update the server"

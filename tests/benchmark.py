@@ -725,7 +725,7 @@ def fill_fleet(db_path: Path, rows: int) -> tuple[int, int]:
     machines = rows // 10_000
     with opened(db_path) as store:
         for statement in fleet_statements(machines):
-            store.command(statement, None, ci.INSERT_SETTINGS)
+            store.command(statement, None, ci.WRITE_SETTINGS)
         tables = [report.table for report in ci.REPORTS.values()]
         tables += [ci.BREAKDOWNS_TABLE, ci.MODELS_TABLE, ci.HISTORY_TABLE]
         counts = store.query(" UNION ALL ".join(f"SELECT count() FROM {table}" for table in tables))
@@ -808,7 +808,7 @@ def fill_team(db_path: Path, people: int, machines: int, messages: int) -> tuple
                 *fleet_statements(machines, person * machines, f"intDiv(m, {machines})"),
                 *conversation_statements(messages // people),
             ):
-                store.command(statement, None, ci.INSERT_SETTINGS)
+                store.command(statement, None, ci.WRITE_SETTINGS)
         store.client.database = store.config.database
         for item in ci.declared_schema():
             store.command(f"DROP {'VIEW' if item.select else 'TABLE'} {item.name} SYNC")

@@ -252,7 +252,7 @@ def test_after_a_crash_models_without_their_row_are_deleted(store: ci.Store) -> 
     """A crash leaves children; the row that comes has others."""
     left = day("2026-11-18")
     store.write_plans(new({"daily": [left]}))
-    store.command(f"DELETE FROM ccusage_usage_daily WHERE {ci.OWNED}", settings=ci.DELETE_SETTINGS)
+    store.command(f"DELETE FROM ccusage_usage_daily WHERE {ci.OWNED}", settings=store.write_settings)
     comes = dataclasses.replace(left, models=("sonnet",), breakdowns={"sonnet": usage(1)})
     store.write_plans(new({"daily": [comes]}))
     with pytest.raises(ImporterError, match=r"1 stored rows are not what was written: daily 2026-11-18 \(models\)"):
@@ -265,7 +265,7 @@ def test_after_a_crash_models_of_rows_that_are_not_to_come_are_deleted(store: ci
     """Of a project that has got another name between a killed import and the next."""
     planned = project("2026-11-18")
     store.write_plans(new({"projects": [planned]}))
-    store.command(f"DELETE FROM ccusage_usage_projects_daily WHERE {ci.OWNED}", settings=ci.DELETE_SETTINGS)
+    store.command(f"DELETE FROM ccusage_usage_projects_daily WHERE {ci.OWNED}", settings=store.write_settings)
     store.write_plans([Plan("projects", elsewhere=[planned])], repair=True)
     key = ci.child_key(planned)
     assert store.read_children([key])[key] == ci.Children((), {})
@@ -325,7 +325,7 @@ def test_what_is_not_as_it_was_written_is_an_error(store: ci.Store, plan: Plan, 
 def test_a_model_that_is_missing_is_an_error(store: ci.Store, table: str) -> None:
     store.write_plans(new(RECORDS))
     condition = f"{ci.OWNED} AND record_type = 'monthly' AND record_key = '2026-10' AND model_name = 'opus'"
-    store.command(f"DELETE FROM {table} WHERE {condition}", settings=ci.DELETE_SETTINGS)
+    store.command(f"DELETE FROM {table} WHERE {condition}", settings=store.write_settings)
     with pytest.raises(ImporterError, match=r"1 stored rows are not what was written: monthly 2026-10 \(models\)"):
         store.check_written(new(RECORDS))
     store.check_written([Plan("daily", new=RECORDS["daily"])])
