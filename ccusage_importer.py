@@ -4922,10 +4922,11 @@ class Outcome:
 
 @dataclass
 class Reading:
-    """The reading of the logs, in a thread: what it has brought so far, and its end."""
+    """The reading of the logs, in a thread: what it has brought so far, its end, and how to read what has come since."""
 
     told: LogsRead
-    done: Future[None] | None
+    done: Future[None] | None = None
+    again: Callable[[], None] | None = None
 
 
 @contextlib.contextmanager
@@ -4938,7 +4939,7 @@ def reading_logs(
     """
     told = LogsRead()
 
-    def read() -> None:
+    def read(everything: bool = False) -> None:
         store, last = opened.result()
         assert store is not None
         privacy = privacy_of(config)
@@ -4950,7 +4951,7 @@ def reading_logs(
 
     with ThreadPoolExecutor(1, thread_name_prefix="logs") as reader:
         try:
-            yield Reading(told, reader.submit(read) if wanted else None)
+            yield Reading(told, reader.submit(read, everything), read) if wanted else Reading(told)
         finally:
             told.stopped = True
 
@@ -5195,11 +5196,12 @@ def import_reports(
     kept_in: Path | None = None,
     logs: LogsRead | None = None,
     read_again: Callable[[], None] | None = None,
+    reshaped: Reshaped | None = None,
 ) -> Outcome:
     """Store what was fetched: plan, keep the reports safe, write, check, tell history.
 
     `last` is this machine's and user's last import, which `checked_settings` has held against the fetched reports;
-    `clock` when the run began, by time.monotonic().
+    `clock` when the run began, by time.monotonic(). `reshaped` is what the reports say, where that is known already.
     `kept_in` is the folder of reports that an earlier run could not finish; it is removed at the end. `logs` is what
     was read of the logs meanwhile, for history; `read_again` reads what has been written to them since.
     """
@@ -5213,7 +5215,7 @@ def import_reports(
     past = Past(store, load_replaced(kept_in) if kept_in else Replaced())
     try:
         fetched = outcome.fetched = dataclasses.replace(fetched, timezone=fixed.timezone)
-        reshaped = reshape_reports(fetched, privacy)
+        reshaped = reshaped or reshape_reports(fetched, privacy)
         records, outcome.errors, outcome.missing = reshaped.records, reshaped.errors, reshaped.left_out()
         unread = outcome.errors.keys() - fetched.errors.keys()
         if records:
@@ -8386,15 +8388,13 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             privacy = privacy_of(config)
             # first, or a mistake of this run would be taken for the saved reports'
             checked_settings(last, fetched.timezone, privacy, config)
+            reshaped = reshape_reports(fetched, privacy)  # while the logs are read
             screen.watch(logs)
             if finish_renames(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
                 last = store.read_last_import()
             names = omit(seen_names(fetched, privacy), store.forgotten.projects)
             write_names(config, names, claude_folders(os.environ))
-            again = (
-                None if logs.done is None else functools.partial(read_logs, store, fetched.timezone, False, logs.told)
-            )
-            outcome = import_reports(store, fetched, last, clock, logs=logs.told, read_again=again)
+            outcome = import_reports(store, fetched, last, clock, None, logs.told, logs.again, reshaped)
         except ImporterError as error:
             if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:
                 with contextlib.suppress(ImporterError):
