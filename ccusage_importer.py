@@ -2732,6 +2732,8 @@ def unsettled(
             if name == "session":
                 sessions.add(record.record_key)
                 starts.append(record.columns["first_activity"] or record.columns["last_activity"])
+                if old is not None and old.project != record.columns["project_path"]:  # its messages have moved, too
+                    told |= {old.began.date() + ONE_DAY * n for n in range((old.ended - old.began).days + 2)}
             elif name == "blocks":
                 told |= {record.columns[moment].date() for moment in ("start_time", "end_time")}
             else:
@@ -4438,6 +4440,7 @@ BATCH_BYTES = (
 )  # of logs read at once: a batch costs 0.4 CPU s before its first line, and memory beyond that
 READING_THREADS = 2  # gentle on a laptop
 LAST_PLACE = 2**63
+NOT_READ = 0  # the reader of a log whose messages are not all stored yet
 TEMPORARY_TABLES = ("files", "texts", "lines")
 GLOB_CHARACTERS = frozenset("*?{}[]")
 
@@ -4458,16 +4461,19 @@ class LogFile:
     session_id: str
     project_id: str
     place: int = 0
+    former: tuple[str, ...] = ()  # projects under which it was read before its folder got another name
 
 
 class KnownLog(NamedTuple):
-    """A log as it was when it was last read."""
+    """A log as it was when it was last read; `read_at` in milliseconds since 1970."""
 
     size: int
     modified: int
     name_id: int
     place: int
     reader: int
+    project_id: str = ""
+    read_at: int = 0
 
 
 @dataclass
@@ -4540,10 +4546,19 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
 
     A log that is new comes between its neighbours. One that has the name of another which is gone takes its place: the
     copy that is read last counts among equal ones, so within a session the path that still exists decides the project,
-    and between sessions the order stays.
+    and between sessions the order stays. What is gone of such a session, a sub-agent's log, has the projects in `former`.
     """
     here = {file.file_id for file in found}
-    gone = {old.name_id: old.place for file_id, old in known.items() if file_id not in here}
+    at_home = {(file.session_id, file.project_id) for file in found}
+    gone: defaultdict[int, list[KnownLog]] = defaultdict(list)
+    for file_id, log_read in known.items():
+        if file_id not in here:
+            gone[log_read.name_id].append(log_read)
+    former: dict[str, tuple[str, ...]] = {}
+    for file in found:
+        read_at = known[file.file_id].read_at if file.file_id in known and known[file.file_id].reader > NOT_READ else -1
+        projects = {other.project_id for other in gone.get(file.name_id, ()) if other.read_at > read_at}
+        former[file.file_id] = tuple(sorted(p for p in projects if (file.session_id, p) not in at_home))
     taken = sorted({old.place for old in known.values()})
     places: dict[str, int] = {}
     new: list[LogFile] = []
@@ -4557,22 +4572,24 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
         new.clear()
 
     for file in found:
-        place = known[file.file_id].place if file.file_id in known else gone.pop(file.name_id, None)
-        if place is None:
+        old = known.get(file.file_id) or next(iter(gone.pop(file.name_id, ())), None)
+        if old is None:
             new.append(file)
             continue
         place_new()
-        places[file.file_id] = before = place
+        places[file.file_id] = before = old.place
     place_new()
 
     def is_read(file: LogFile) -> bool:
         old = known.get(file.file_id)
-        return old is not None and (old.size, old.modified) == (file.size, file.modified) and old.reader >= reader
+        is_same = old is not None and (old.size, old.modified) == (file.size, file.modified) and old.reader >= reader
+        return is_same and not former[file.file_id]
 
-    return [dataclasses.replace(file, place=places[file.file_id]) for file in found if everything or not is_read(file)]
-
-
-NOT_READ = 0  # the reader of a log whose messages are not all stored yet
+    return [
+        dataclasses.replace(file, place=places[file.file_id], former=former[file.file_id])
+        for file in found
+        if everything or not is_read(file)
+    ]
 
 
 def reader_of(config: Config) -> int:
@@ -4582,7 +4599,8 @@ def reader_of(config: Config) -> int:
 
 def read_known_logs(store: Store) -> dict[str, KnownLog]:
     rows = store.query(
-        "SELECT file_id, size, toUnixTimestamp64Nano(modified_at), name_id, place, reader"
+        "SELECT file_id, size, toUnixTimestamp64Nano(modified_at), name_id, place, reader, project_id,"
+        " toUnixTimestamp64Milli(read_at)"
         f" FROM ccusage_log_files FINAL WHERE {OWNED} AND source = 'claude'"
     )
     return {file_id: KnownLog(*values) for file_id, *values in rows}
@@ -4629,7 +4647,7 @@ def linked(files: Iterable[LogFile], folder: Path) -> Iterator[tuple[Path, list[
                 except PermissionError:
                     unreadable += 1
                     continue
-                told = {name: value for name, value in vars(file).items() if name != "path"}
+                told = {name: value for name, value in vars(file).items() if name not in ("path", "former")}
                 manifest.write(json.dumps({"number": number, **told}) + "\n")
                 inside.append(file)
         yield folder, inside, unreadable
@@ -4661,7 +4679,7 @@ def parameters_of(config: Config, zone: str) -> dict[str, Any]:
 
 
 def read_batch(
-    store: Store, engine: Store, parameters: Mapping[str, Any], has_new: bool, is_last: bool
+    store: Store, engine: Store, parameters: Mapping[str, Any], files: Sequence[LogFile], has_new: bool, is_last: bool
 ) -> tuple[int, int, int]:
     """Let the engine read what is linked, and store it; returns how many messages, tool calls and broken lines.
 
@@ -4683,10 +4701,14 @@ def read_batch(
     engine.command("DROP TEMPORARY TABLE texts")
     with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
         engine.command("SYSTEM JEMALLOC PURGE")
-    for table in LOG_TABLES:
-        if table == LOG_TABLES[-1] and is_last:
-            store.delete_copied_responses(statements["copied_responses"])
+    moved = sorted({(file.session_id, former, file.project_id) for file in files for former in file.former})
+    for table in (MESSAGES_TABLE, TOOLS_TABLE):
         store.insert_from(engine, table, statements[table], bound(statements[table]))
+        if moved:
+            store.insert_from(store, table, statements["moved"], {"table": table, "moved": moved})
+    if is_last:
+        store.delete_copied_responses(statements["copied_responses"])
+    store.insert_from(engine, LOG_FILES_TABLE, statements[LOG_FILES_TABLE], bound(statements[LOG_FILES_TABLE]))
     [(messages, tool_calls, broken_lines)] = engine.query(statements["totals"], bound(statements["totals"]))
     for name in TEMPORARY_TABLES:
         engine.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
@@ -4720,7 +4742,7 @@ def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None
                 if inside:
                     own = {"logs": str(folder / "*.log"), "manifest": str(folder / "files.jsonl")}
                     has_new = any(file.file_id not in known for file in inside)
-                    counts = read_batch(store, engine, {**parameters, **own}, has_new, is_last=not left)
+                    counts = read_batch(store, engine, {**parameters, **own}, inside, has_new, is_last=not left)
                     told.messages += counts[0]
                     told.tool_calls += counts[1]
                     told.broken_lines += counts[2]

@@ -536,6 +536,22 @@ LEFT JOIN results USING (number, tool_use_id)
 INNER JOIN files USING (number)
 WHERE {conversations:Bool};
 
+-- name: moved
+-- What is stored of sessions whose folder has got another name, for the logs of theirs that are gone: {moved} tells session,
+-- former project and the new one. Among rows of one weight the engine keeps the last.
+SELECT former.* EXCEPT project_id, moved.3 AS project_id
+FROM
+(
+    SELECT *
+    FROM {table:Identifier} FINAL
+    WHERE machine_name = {machine:String} AND user_name = {user:String}
+) AS former
+INNER JOIN
+(
+    SELECT arrayJoin({moved:Array(Tuple(String, String, String))}) AS moved
+) AS renamed
+    ON former.session_id = moved.1 AND former.project_id = moved.2;
+
 -- name: ccusage_log_files
 SELECT
     {machine:String} AS machine_name,

@@ -389,7 +389,8 @@ def make_history(
     count = days // 2 if imports is None else imports
     writer.imports(count)
     events = sorted(writer.events, key=lambda event: event[0])  # stable: what was added first comes first
-    return History(seed, days, chosen, until, zone, count, [*events, (until, Import()), (until, Import())])
+    last: list[tuple[datetime, Action]] = [(until, Import())] * 3  # after the first a clean-up may come that has waited
+    return History(seed, days, chosen, until, zone, count, [*events, *last])
 
 
 # ---- running it ----------------------------------------------------------------------------------------

@@ -486,6 +486,33 @@ def test_a_database_in_a_folder_with_odd_characters_reads_logs(tmp_path: Path, m
         assert read.read().messages == 1
 
 
+def test_a_sub_agent_whose_log_is_gone_moves_with_its_session(plain: Reader) -> None:
+    """There and back again: of equal paths the one that exists decides."""
+    projects = plain.home / ".claude" / "projects"
+    write_log(plain.home, "-a/s.jsonl", line("1"))
+    write_log(
+        plain.home,
+        "-a/s/subagents/agent-x.jsonl",
+        line("2", message_fields={"content": [{"type": "tool_use", "id": "t", "name": "Bash"}]}, **SIDE),
+    )
+    write_log(plain.home, "-a/t.jsonl", line("3"))
+    plain.read()
+    shutil.rmtree(projects / "-a" / "s")
+    (projects / "-a" / "t.jsonl").unlink()
+    for former, name in (("-a", "-b"), ("-b", "-a"), ("-a", "-z")):
+        (projects / former).rename(projects / name)
+        assert plain.read().files == 1
+        assert by_session(plain) == sorted([("-a", "t", 100), (name, "s", 200)])  # of `t` nobody knows the new name
+        assert plain.store.query("SELECT DISTINCT project_id FROM ccusage_tool_calls FINAL") == [(name,)]
+        assert plain.read().files == 0
+    write_log(plain.home, "-z/s/subagents/agent-y.jsonl", line("4", **SIDE))
+    plain.read()
+    (projects / "-y").mkdir()
+    (projects / "-z" / "s.jsonl").rename(projects / "-y" / "s.jsonl")  # alone: its sub-agent's log stays where it is
+    plain.read()
+    assert by_session(plain) == [("-a", "t", 100), ("-y", "s", 100), ("-z", "s", 200)]
+
+
 @contextmanager
 def full_after(inserts: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """So many blocks can be stored, and no more."""

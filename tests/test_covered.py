@@ -256,6 +256,16 @@ def test_what_is_stored_as_ccusage_says_it_needs_no_messages() -> None:
     assert found.since < at(9) - timedelta(days=1)
 
 
+def test_of_a_session_whose_project_is_another_now_all_days_are_looked_at() -> None:
+    """Also those of which ccusage says nothing any more: of a sub-agent whose log is gone."""
+    old = session("s", 30, MESSAGES)
+    old = dataclasses.replace(old, columns={**old.columns, "first_activity": at(9) - timedelta(days=4)})
+    everything: dict[str, dict[Key, Stored]] = {name: {} for name in ci.REPORTS} | {"session": index(old)}
+    assert not ci.unsettled({"session": [session("s", 20)]}, everything).days
+    days = ci.unsettled({"session": [session("s", 20, project="renamed")]}, everything).days
+    assert {date(2026, 11, number) for number in range(6, 11)} <= days
+
+
 # ---- what it costs ------------------------------------------------------------------------------------
 
 

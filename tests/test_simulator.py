@@ -23,7 +23,12 @@ SHORT = {  # seed, switches, end, imports
         None,
         5,
     ),
-    "a server with faults, late files, round the clock": (2, {"server", "late", "clock", "renamed"}, None, 5),
+    "a server with faults, late files, round the clock": (
+        2,
+        {"server", "late", "clock", "renamed", "forks", "agents"},
+        None,
+        5,
+    ),
     "every version, everything": (4, EVERYTHING, None, 4),
 }
 
