@@ -8021,6 +8021,7 @@ def make_parser() -> argparse.ArgumentParser:
     variables = "\n".join(f"  {name:<{width}} {setting.metadata['meaning']}" for name, setting in VARIABLES.items())
     parser = Parser(
         prog="ccusage_importer.py",
+        usage="%(prog)s [one of the commands] [flags]",
         description="Import what ccusage reports into ClickHouse, and show what it says.",
         epilog=f"environment (a flag beats its variable):\n{variables}\n\n"
         "exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 partial (some of it\n"
@@ -8029,52 +8030,33 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--dry-run", action="store_true", help="fetch and plan; print what would change; write nothing")
-    what.add_argument(
-        "--check", action="store_true", help="test ccusage, ClickHouse and the environment; import nothing"
+    commands = parser.add_argument_group("commands", "Without one: an import. Of these only --watch imports, too.")
+    add_commands(commands.add_mutually_exclusive_group(), commands)
+    add_import_flags(parser.add_argument_group("an import"))
+    add_statistics_flags(parser.add_argument_group("statistics, --query and --export"))
+    add_forget_flags(parser.add_argument_group("--forget"))
+    team = parser.add_argument_group("--team-sql")
+    team.add_argument(
+        "--password-hashes", metavar="FILE", type=Path, help="a name and a password's SHA-256 on each line"
     )
-    what.add_argument("--stats", action="store_true", help="print the one screen; import nothing")
-    what.add_argument(
-        "--query",
-        metavar="NAME",
-        nargs="?",
-        const="",
-        help="run a named query, or list those with this word; import nothing",
+    logs = parser.add_argument_group("output")
+    logs.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
+    logs.add_argument("--verbose", action="store_true", help="print every command and statement, and stack traces")
+    logs.add_argument("--log-file", metavar="FILE", type=Path, help="write a log, too: 5 files of 1 MB, 0600")
+    logs.add_argument("--log-format", choices=("text", "json"), default="text", help="of the log (default: text)")
+    logs.add_argument("--metrics-file", metavar="FILE", type=Path, help="write metrics in Prometheus' text format")
+    logs.add_argument("--version", action="version", version=f"ccusage-importer {__version__}")
+    return parser
+
+
+def add_commands(one: argparse._MutuallyExclusiveGroup, group: argparse._ArgumentGroup) -> None:
+    """What to do instead of an import: `one` of them; those of `group` go with another."""
+    one.add_argument("--stats", action="store_true", help="print the one screen")
+    one.add_argument(
+        "--query", metavar="NAME", nargs="?", const="", help="run a named query, or list those with this word"
     )
-    what.add_argument(
-        "--compare", choices=("day", "week", "month", "year"), help="this period beside the last; import nothing"
-    )
-    what.add_argument(
-        "--push-local", action="store_true", help="bring the embedded database's rows to the server; import nothing"
-    )
-    what.add_argument(
-        "--archive",
-        metavar="DIR",
-        type=Path,
-        help="every table as Parquet files, what has changed alone; import nothing",
-    )
-    what.add_argument(
-        "--restore", metavar="DIR", type=Path, help="bring back what --archive has written; import nothing"
-    )
-    what.add_argument(
-        "--lake",
-        metavar="DIR",
-        type=Path,
-        help="the facts as Apache Iceberg tables, what has changed alone (experimental); import nothing",
-    )
-    what.add_argument(
-        "--forget",
-        action="store_true",
-        help="delete for good what is --before a day, or a --project; prints what goes, and does it with --yes",
-    )
-    what.add_argument(
-        "--rename-machine",
-        metavar=("OLD", "NEW"),
-        nargs=2,
-        help="the computer has got another name: its rows go over, counted once; import nothing",
-    )
-    what.add_argument(
+    one.add_argument("--compare", choices=("day", "week", "month", "year"), help="this period beside the last")
+    one.add_argument(
         "--watch",
         metavar="SECONDS",
         nargs="?",
@@ -8082,89 +8064,108 @@ def make_parser() -> argparse.ArgumentParser:
         type=int,
         help="the one screen, live, with an import every so often (60 s); q ends it",
     )
-    what.add_argument(
-        "--team-sql", metavar="NAME", nargs="+", help="print what makes these people's databases and users; run nothing"
-    )
-    what.add_argument(
-        "--remove-person", metavar="NAME", help="print what drops a person's database and user; run nothing"
-    )
-    what.add_argument("--check-budget", action="store_true", help="exit 4 if a budget is or will be exceeded")
-    parser.add_argument(
-        "--adopt",
-        metavar="DATABASE",
-        help="bring in what the older importer has stored in this database (with --dry-run: say what); import nothing",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--export",
         metavar="FILE",
         type=Path,
-        help="write the statistics as .html .svg .md .json or .csv (- is stdout, in --format); import nothing",
+        help="write the statistics as .html .svg .md .json or .csv (- is stdout, in --format)",
     )
-    parser.add_argument(
-        "--password-hashes", metavar="FILE", type=Path, help="--team-sql: a name and a password's SHA-256 on each line"
+    one.add_argument("--check-budget", action="store_true", help="exit 4 if a budget is or will be exceeded")
+    one.add_argument("--check", action="store_true", help="test ccusage, ClickHouse and the environment")
+    one.add_argument("--dry-run", action="store_true", help="fetch and plan; print what would change; write nothing")
+    one.add_argument("--push-local", action="store_true", help="bring the embedded database's rows to the server")
+    one.add_argument("--archive", metavar="DIR", type=Path, help="every table as Parquet files, what has changed alone")
+    one.add_argument("--restore", metavar="DIR", type=Path, help="bring back what --archive has written")
+    one.add_argument(
+        "--lake",
+        metavar="DIR",
+        type=Path,
+        help="the facts as Apache Iceberg tables, what has changed alone (experimental)",
     )
-    parser.add_argument("--all", action="store_true", help="--stats: everything, not one screen alone")
-    parser.add_argument("--days", metavar="N", type=int, help="statistics and queries: the last N days alone")
-    parser.add_argument("--since", metavar="DAY", help="statistics and queries: from this day on (2026-11-01)")
-    parser.add_argument("--until", metavar="DAY", help="statistics and queries: as they were on this day")
-    parser.add_argument("--machine", metavar="NAME", help="statistics and queries: this machine alone")
-    parser.add_argument("--user", metavar="NAME", help="statistics and queries: this user alone")
-    parser.add_argument(
-        "--source", metavar="AGENT", help="statistics and queries: this agent alone (claude, codex, ...)"
+    group.add_argument(
+        "--adopt",
+        metavar="DATABASE",
+        help="bring in what the older importer has stored in this database (with --dry-run: say what)",
     )
-    parser.add_argument(
-        "--names", action="store_true", help="names of projects also off this terminal: in exports, pipes and --format"
+    one.add_argument(
+        "--rename-machine",
+        metavar=("OLD", "NEW"),
+        nargs=2,
+        help="the computer has got another name: its rows go over, counted once",
     )
-    parser.add_argument(
-        "--param", metavar="NAME=VALUE", action="append", default=[], help="--query: another value for a tunable"
+    one.add_argument(
+        "--forget",
+        action="store_true",
+        help="delete for good what is --before a day, or a --project; prints what goes, and does it with --yes",
     )
-    parser.add_argument(
+    one.add_argument(
+        "--team-sql", metavar="NAME", nargs="+", help="print what makes these people's databases and users; run nothing"
+    )
+    one.add_argument(
+        "--remove-person", metavar="NAME", help="print what drops a person's database and user; run nothing"
+    )
+
+
+def add_import_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--backfill", action="store_true", help="read all logs again that still exist, not only what has changed"
+    )
+    group.add_argument(
+        "--allow-shrink", action="store_true", help="take ccusage's numbers where they are lower than the stored ones"
+    )
+    group.add_argument("--machine-name", metavar="NAME", help="whose rows these are (default: the host name)")
+    group.add_argument(
         "--no-hash-projects",
         dest="hash_projects",
         action="store_false",
         default=None,
         help="store project names as they are",
     )
-    parser.add_argument(
-        "--allow-shrink", action="store_true", help="take ccusage's numbers where they are lower than the stored ones"
+    group.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
+    group.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
+
+
+def add_statistics_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--all", action="store_true", help="--stats: everything, not one screen alone")
+    group.add_argument("--days", metavar="N", type=int, help="the last N days alone")
+    group.add_argument("--since", metavar="DAY", help="from this day on (2026-11-01)")
+    group.add_argument("--until", metavar="DAY", help="as they were on this day")
+    group.add_argument("--machine", metavar="NAME", help="this machine alone")
+    group.add_argument("--user", metavar="NAME", help="this user alone")
+    group.add_argument("--source", metavar="AGENT", help="this agent alone (claude, codex, ...)")
+    group.add_argument(
+        "--names", action="store_true", help="names of projects also off this terminal: in exports, pipes and --format"
     )
-    parser.add_argument(
-        "--backfill", action="store_true", help="read all logs again that still exist, not only what has changed"
+    group.add_argument(
+        "--param", metavar="NAME=VALUE", action="append", default=[], help="--query: another value for a tunable"
     )
-    parser.add_argument(
-        "--before",
-        metavar="DAY",
-        help="--forget: messages, tool calls, days, projects, sessions and blocks before this day, of this machine and user",
-    )
-    parser.add_argument(
-        "--conversations",
-        dest="conversations_alone",
-        action="store_true",
-        help="--forget --before: messages and tool calls alone; every total stays",
-    )
-    parser.add_argument("--months", action="store_true", help="--forget --before: whole months before that day, too")
-    parser.add_argument(
-        "--project",
-        metavar="NAME",
-        help="--forget: this project (its folder, or the hash that is stored); what it has used stays in the totals",
-    )
-    parser.add_argument("--yes", action="store_true", help="--forget: delete it, not only print it")
-    parser.add_argument("--machine-name", metavar="NAME", help="whose rows these are (default: the host name)")
-    parser.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
-    parser.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
-    parser.add_argument(
+    group.add_argument(
         "--format",
         choices=("table", "csv", "json", "md", "html", "svg"),
         default="table",
         help="of --query: table, csv, json, md; of --check: table, json; of --export - (default: table)",
     )
-    parser.add_argument("--log-file", metavar="FILE", type=Path, help="write a log, too: 5 files of 1 MB, 0600")
-    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="of the log (default: text)")
-    parser.add_argument("--metrics-file", metavar="FILE", type=Path, help="write metrics in Prometheus' text format")
-    parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
-    parser.add_argument("--verbose", action="store_true", help="print every command and statement, and stack traces")
-    parser.add_argument("--version", action="version", version=f"ccusage-importer {__version__}")
-    return parser
+
+
+def add_forget_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--before",
+        metavar="DAY",
+        help="messages, tool calls, days, projects, sessions and blocks before this day, of this machine and user",
+    )
+    group.add_argument(
+        "--conversations",
+        dest="conversations_alone",
+        action="store_true",
+        help="with --before: messages and tool calls alone; every total stays",
+    )
+    group.add_argument("--months", action="store_true", help="with --before: whole months before that day, too")
+    group.add_argument(
+        "--project",
+        metavar="NAME",
+        help="this project (its folder, or the hash that is stored); what it has used stays in the totals",
+    )
+    group.add_argument("--yes", action="store_true", help="delete it, not only print it")
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
