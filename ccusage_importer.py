@@ -8020,7 +8020,7 @@ def make_parser() -> argparse.ArgumentParser:
     width = max(map(len, VARIABLES))
     variables = "\n".join(f"  {name:<{width}} {setting.metadata['meaning']}" for name, setting in VARIABLES.items())
     parser = Parser(
-        prog="ccusage_importer.py",
+        prog="ccusage-importer",
         usage="%(prog)s [one of the commands] [flags]",
         description="Import what ccusage reports into ClickHouse, and show what it says.",
         epilog=f"environment (a flag beats its variable):\n{variables}\n\n"
