@@ -7119,9 +7119,9 @@ def broken_budgets(answer: Answer, user: str) -> list[str]:
 
 # ---- drawings as text, on a terminal or not ----------------------------------------------------------
 
-# From dark to bright, told apart by the colour-blind, too (viridis); the shapes serve where there is no colour.
-HEAT_COLOURS = ("#8a8a8a", "#6063c4", "#2a8fae", "#27b584", "#9be84f")
+# The shapes say how much, the colours help: none of them is lost on a dark or a light background.
 HEAT_SHAPES = "·░▒▓█"
+HEAT_COLOURS = ("#808080", "#6a6fd0", "#2a84b0", "#1f967a", "#5a961a")
 HEAT_MARK = "○"  # something, but no value
 BAR_COLOUR = "#2a788e"
 UP_COLOUR, DOWN_COLOUR = "red", "green"  # of costs
@@ -7160,7 +7160,7 @@ def render_parts(console: Console, parts: Sequence[Part]) -> None:
     heights = [0] * count
     for part in others:
         shortest = heights.index(min(heights))
-        columns[shortest] += [*drawing_text(part, width, is_coloured(console)), ""]
+        columns[shortest] += [*drawing_text(part, width), ""]
         heights[shortest] += len(part.cells if isinstance(part, Heatmap) else part.rows) + 3
     grid = Grid.grid(padding=(0, 4, 0, 0))
     for _ in columns:
@@ -7221,14 +7221,10 @@ def heading_width(words: str, lines: int) -> int:
     return width
 
 
-def is_coloured(console: Console) -> bool:
-    return console.color_system is not None and not console.no_color
-
-
-def drawing_text(part: Part, width: int, coloured: bool) -> Iterable[RenderableType]:
+def drawing_text(part: Part, width: int) -> Iterable[RenderableType]:
     if isinstance(part, Glance):
         return glance_text(part, width)
-    return heatmap_text(part, width, coloured) if isinstance(part, Heatmap) else table_text(part, width)
+    return heatmap_text(part, width) if isinstance(part, Heatmap) else table_text(part, width)
 
 
 def table_text(table: Table, width: int) -> Iterator[RenderableType]:
@@ -7282,7 +7278,7 @@ def upright_text(table: Table, width: int, height: int = 5) -> Iterator[Renderab
     step = max(1, min(3, (width - len(top) - 1) // len(table.rows)))
     largest = max(table.bars) or 1
     for line in range(height, 0, -1):
-        text = Text(f"{top if line == height else '0' if line == 1 else '':>{len(top)}} ", style="dim")
+        text = Text().append(f"{top if line == height else '0' if line == 1 else '':>{len(top)}} ", "dim")
         for value in table.bars:
             eighths = min(max(round(8 * (height * value / largest - line + 1)), 1 if line == 1 and value > 0 else 0), 8)
             mark = " " + EIGHTHS if eighths >= 0 else " "
@@ -7297,11 +7293,10 @@ def upright_text(table: Table, width: int, height: int = 5) -> Iterator[Renderab
     yield Text(labels.rstrip(), style="dim")
 
 
-def heatmap_text(heatmap: Heatmap, width: int, coloured: bool) -> Iterator[RenderableType]:
+def heatmap_text(heatmap: Heatmap, width: int) -> Iterator[RenderableType]:
     """A line for each row, a character or two for each column, the last ones where there is no room for all."""
     from rich.text import Text
 
-    shapes = "·■■■■" if coloured else HEAT_SHAPES
     margin = max(map(len, heatmap.row_labels)) + 2
     step = 2 if width >= margin + 2 * len(heatmap.column_labels) else 1
     first = max(0, len(heatmap.column_labels) - (width - margin) // step)
@@ -7312,16 +7307,16 @@ def heatmap_text(heatmap: Heatmap, width: int, coloured: bool) -> Iterator[Rende
     yield title_text(heatmap.title)
     yield Text(" " * margin + header, style="dim")
     for row, (label, cells) in enumerate(zip(heatmap.row_labels, heatmap.cells, strict=True)):
-        line = Text(f"{label:<{margin}}", style="dim")
+        line = Text().append(f"{label:<{margin}}", "dim")
         for column, cell in enumerate(cells[first:], first):
             level = None if cell is None else heatmap.level(cell[0])
-            shape = HEAT_MARK if (row, column) in heatmap.marks else " " if level is None else shapes[level]
+            shape = HEAT_MARK if (row, column) in heatmap.marks else " " if level is None else HEAT_SHAPES[level]
             line.append(shape, style=HEAT_COLOURS[level or 0])
             line.append(" " * (step - 1))
         line.rstrip()
         yield line
-    legend = Text(" " * margin + "less ", style="dim")
-    for shape, colour in zip(shapes, HEAT_COLOURS, strict=True):
+    legend = Text().append(" " * margin + "less ", "dim")
+    for shape, colour in zip(HEAT_SHAPES, HEAT_COLOURS, strict=True):
         legend.append(shape + " ", style=colour)
     legend.append("more", style="dim")
     if heatmap.marks:
@@ -8833,7 +8828,7 @@ class WatchedScreen(Screen):
         from rich.text import Text
 
         for part in self.parts:
-            yield from drawing_text(part, console.width, is_coloured(console))
+            yield from drawing_text(part, console.width)
         yield Text(one_line(self.said), style=UP_COLOUR, no_wrap=True, overflow="ellipsis")
         yield Text(self.status, style="dim")
 
@@ -9173,7 +9168,7 @@ def run(argv: Sequence[str] | None) -> int:
 
 
 # Shapes that the program draws, for an encoding that lacks them; anything else is told by its number.
-PLAIN_SHAPES = dict(zip("○█▉▊▋▌▍▎▏·░▒▓■▁▂▃▄▅▆▇▲▼─│…✓", "o###==---.:+%#_,.-=+*^v-|.+", strict=True))
+PLAIN_SHAPES = dict(zip("○█▉▊▋▌▍▎▏·░▒▓▁▂▃▄▅▆▇▲▼─│…✓", "o###==---.:+%_,.-=+*^v-|.+", strict=True))
 
 
 def plain_text(error: UnicodeError) -> tuple[str, int]:
