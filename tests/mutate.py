@@ -49,13 +49,24 @@ TARGET = 0.9
 # seconds of processor time after which a break that never ends counts as noticed.
 OWN_TESTS = {
     "Reshape": ("tests/test_reshape.py",),
-    "Plan": ("tests/test_plan.py",),
+    "Plan": ("tests/test_plan.py", "tests/test_covered.py"),
     "Database": ("tests/test_store.py",),
     "Import": ("tests/test_store.py",),
 }
 STAGES = (
-    (("tests/test_reshape.py", "tests/test_plan.py", "tests/test_store.py"), 300),
-    (("tests/test_documents.py", "tests/test_growth.py", "tests/test_queries.py", "tests/test_command_line.py"), 600),
+    (("tests/test_reshape.py", "tests/test_plan.py", "tests/test_covered.py", "tests/test_store.py"), 300),
+    (
+        (
+            "tests/test_documents.py",
+            "tests/test_conversations.py",
+            "tests/test_growth.py",
+            "tests/test_adopt.py",
+            "tests/test_archive.py",
+            "tests/test_retention.py",
+            "tests/test_command_line.py",
+        ),
+        900,
+    ),
     (("tests/test_faults.py", "tests/test_import.py", "tests/test_simulator.py"), 1800),
 )
 
