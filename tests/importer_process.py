@@ -19,7 +19,8 @@ PATIENCE = 120  # seconds
 
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(
-    ["ccusage_importer", "clickhouse_connect.driver.client", "rich.console", "rich.table", __name__]
+    # __main__, or each importer would load it anew
+    ["__main__", "ccusage_importer", "clickhouse_connect.driver.client", "rich.console", "rich.table", __name__]
 )
 
 
@@ -39,6 +40,37 @@ def run_in_child(arguments: Sequence[str], environment: Mapping[str, str], outpu
     sys.exit(ccusage_importer.main(list(arguments)))
 
 
+class ImporterRun:
+    """An importer that has been started: to be waited for, or killed, and then asked for its result."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], patch: str = "") -> None:
+        self.arguments = list(arguments)
+        self.folder = tempfile.TemporaryDirectory()
+        self.output = [Path(self.folder.name) / "stdout", Path(self.folder.name) / "stderr"]
+        paths = [*map(str, self.output)]
+        self.process = server.Process(target=run_in_child, args=(arguments, environment, paths, patch))
+        self.process.start()
+
+    def ends_in(self, seconds: float) -> bool:
+        """Wait no longer than that."""
+        self.process.join(seconds)
+        return self.process.exitcode is not None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def result(self) -> subprocess.CompletedProcess[str]:
+        """Raises subprocess.TimeoutExpired where it does not end."""
+        with self.folder:
+            if not self.ends_in(PATIENCE):
+                self.kill()
+                raise subprocess.TimeoutExpired(self.arguments, PATIENCE)
+            # one that was killed may have opened neither
+            stdout, stderr = (path.read_text(encoding="utf-8") if path.exists() else "" for path in self.output)
+        return subprocess.CompletedProcess(self.arguments, self.process.exitcode or 0, stdout, stderr)
+
+
 def run_importer(
     arguments: Sequence[str], environment: Mapping[str, str], patch: str = ""
 ) -> subprocess.CompletedProcess[str]:
@@ -46,14 +78,4 @@ def run_importer(
 
     `patch`: some lines of code run before, with `ci` and `os`: to die at a certain step, to be less patient.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        output = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        process = server.Process(target=run_in_child, args=(arguments, environment, [*map(str, output)], patch))
-        process.start()
-        process.join(PATIENCE)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(list(arguments), PATIENCE)
-        stdout, stderr = (path.read_text(encoding="utf-8") for path in output)
-    return subprocess.CompletedProcess(list(arguments), process.exitcode, stdout, stderr)
+    return ImporterRun(arguments, environment, patch).result()

@@ -29,9 +29,7 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 import uuid
 import zoneinfo
@@ -45,7 +43,8 @@ from pathlib import Path
 from typing import Any
 
 import sample_logs
-from conftest import IMPORTER, NEWEST, Machine, Server, install_ccusage
+from conftest import NEWEST, Machine, Server, install_ccusage
+from importer_process import ImporterRun
 
 COST_TOLERANCE = 1e-6  # US dollars
 
@@ -546,32 +545,19 @@ class Simulation:
             environment |= {"CCUSAGE_BIN": str(self.failing_ccusage(how)), "FAILING": how.failing}
         if how.fault and self.server:
             self.server.fail(dict(how.fault))
-        command = [sys.executable, str(IMPORTER), "--quiet"]
         started = time.monotonic()
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        if how.killed is not None:
-            try:
-                process.wait(how.killed * self.seconds[how.version])
-            except subprocess.TimeoutExpired:
-                process.kill()
-        reviving = threading.Thread(target=self.revive, args=(process,))
-        reviving.start()
-        _, said = process.communicate(timeout=300)
-        reviving.join()
+        run = ImporterRun(["--quiet"], environment)
+        if how.killed is not None and not run.ends_in(how.killed * self.seconds[how.version]):
+            run.kill()
+        while self.server and self.server.process and not run.ends_in(0.05):
+            if self.server.process.poll() is not None:  # a fault has ended it
+                self.server.start()
+        result = run.result()
         if self.server:
             self.server.fail()
         if how == Import(how.version):
             self.seconds[how.version] = time.monotonic() - started
-        return process.returncode, said
-
-    def revive(self, process: subprocess.Popen[str]) -> None:
-        """Start the server again where a fault has ended it."""
-        while self.server and self.server.process and process.poll() is None:
-            if self.server.process.poll() is not None:
-                self.server.start()
-            time.sleep(0.05)
+        return result.returncode, result.stderr
 
     def failing_ccusage(self, how: Import) -> Path:
         """A ccusage of which every command with a certain word fails."""
