@@ -41,16 +41,21 @@ def lived(lived_home: Path, tmp_path: Path) -> Machine:
     return Machine(tmp_path / "home", settings={"MACHINE_NAME": "vm"})
 
 
-def sums(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
-    """Of each table of totals: tokens and cost by day or month and agent."""
+def sums_and(machine: Machine, *statements: str) -> tuple[dict[str, list[tuple[Any, ...]]], list[Any]]:
+    """Of each table of totals: tokens and cost by day or month and agent; and the one value of each further query."""
     days = {"ccusage_usage_monthly": "month", "ccusage_usage_blocks": "toDate(start_time)"}
-    statements = [
+    of_totals = [
         f"SELECT source, toString({days.get(table, 'date')}) AS day, sum(total_tokens),"
         f" round(sum({'cost_usd' if table.endswith('blocks') else 'total_cost'}), 6)"
         f" FROM {table} FINAL GROUP BY ALL ORDER BY ALL"
         for table in TOTALS
     ]
-    return dict(zip(TOTALS, machine.queries(statements), strict=True))
+    answers = machine.queries([*of_totals, *statements])
+    return dict(zip(TOTALS, answers, strict=False)), [rows[0][0] for rows in answers[len(TOTALS) :]]
+
+
+def sums(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
+    return sums_and(machine)[0]
 
 
 def since(told: dict[str, list[tuple[Any, ...]]], day: date) -> dict[str, list[tuple[Any, ...]]]:
@@ -58,9 +63,10 @@ def since(told: dict[str, list[tuple[Any, ...]]], day: date) -> dict[str, list[t
     return {table: [row for row in rows if len(row[1]) == 7 or row[1] >= str(day)] for table, rows in told.items()}
 
 
-def logs_before(machine: Machine, day: date) -> list[int]:
+def logs_before(day: date) -> list[str]:
+    """What tells how many rows of conversations there are of the days before."""
     tables = ("ccusage_messages", "ccusage_tool_calls", "ccusage_activity")
-    return [rows[0][0] for rows in machine.queries([f"SELECT count() FROM {t} WHERE date < '{day}'" for t in tables])]
+    return [f"SELECT count() FROM {table} WHERE date < '{day}'" for table in tables]
 
 
 def go_on(machine: Machine) -> None:
@@ -104,15 +110,14 @@ def test_conversations_go_and_every_total_stays(lived: Machine) -> None:
     assert "ccusage_messages" in said
     assert "--yes" in said
     assert lived.everything() == stored
-    assert min(logs_before(lived, DAY)) > 0
+    assert min(sums_and(lived, *logs_before(DAY))[1]) > 0
     lived.imported("--forget", "--before", str(DAY), "--conversations", "--yes")
-    assert logs_before(lived, DAY) == [0, 0, 0]
-    assert logs_before(lived, NOW.date()) != [0, 0, 0]
-    assert sums(lived) == before
+    told, counts = sums_and(lived, *logs_before(DAY), *logs_before(NOW.date()))
+    assert told == before
+    assert counts[:3] == [0, 0, 0] != counts[3:]
     for arguments in (["--backfill"], []):  # all logs are still there
         lived.imported("--quiet", *arguments)
-        assert logs_before(lived, DAY) == [0, 0, 0]
-        assert sums(lived) == before
+        assert sums_and(lived, *logs_before(DAY)) == (before, [0, 0, 0])
     assert broken(lived) == []
     # and go, and the totals stay: what rested on messages is not derived from half of them
     go_on(lived)
@@ -121,8 +126,9 @@ def test_conversations_go_and_every_total_stays(lived: Machine) -> None:
     assert since(grown, NOW.date()) != since(before, NOW.date())
     lived.delete_logs_before(days=3)
     lived.imported("--quiet")
-    assert sums(lived)["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
-    assert sums(lived)["ccusage_usage_monthly"] == grown["ccusage_usage_monthly"]
+    cleaned = sums(lived)
+    assert cleaned["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
+    assert cleaned["ccusage_usage_monthly"] == grown["ccusage_usage_monthly"]
 
 
 def test_rows_go_and_months_stay_unless_named(lived: Machine, tmp_path: Path) -> None:
@@ -137,9 +143,7 @@ def test_rows_go_and_months_stay_unless_named(lived: Machine, tmp_path: Path) ->
     children = f"SELECT count() FROM ccusage_model_breakdowns WHERE record_key < '{DAY}' AND record_type IN ('daily', 'project_daily')"
     for arguments in ([], ["--backfill"], ["--restore", str(tmp_path / "archive")]):
         lived.imported("--quiet", *arguments)
-        assert sums(lived) == expected
-        assert logs_before(lived, DAY) == [0, 0, 0]
-        assert [rows[0][0] for rows in lived.queries([sessions, children])] == [0, 0]
+        assert sums_and(lived, *logs_before(DAY), sessions, children) == (expected, [0, 0, 0, 0, 0])
     assert broken(lived) == []
     go_on(lived)
     lived.imported("--quiet")
