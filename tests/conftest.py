@@ -25,6 +25,8 @@ import pytest
 import sample_logs
 from importer_process import run_importer
 
+sys.dont_write_bytecode = False  # or each worker compiles all tests anew, 3 s of a processor in every run
+
 # Where these are installed the importer keeps them from being loaded; hypothesis, in the tests' process, wants them.
 for library in ("numpy", "pandas", "pyarrow"):
     with contextlib.suppress(ImportError):
@@ -34,7 +36,7 @@ for library in ("numpy", "pandas", "pyarrow"):
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
-hypothesis.settings.load_profile("any machine")
+hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("any machine"), max_examples=400)
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "ccusage"
@@ -60,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "thorough: one more of a kind, tried with --thorough")
+    hypothesis.settings.load_profile("thorough" if config.getoption("--thorough") else "any machine")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -105,8 +108,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def thorough(*values: Any) -> list[Any]:
-    """Parameters of a test that only --thorough tries."""
-    return [pytest.param(value, marks=pytest.mark.thorough) for value in values]
+    """Parameters of a test that only --thorough tries; a tuple is several of one try."""
+    tries = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*parameters, marks=pytest.mark.thorough) for parameters in tries]
 
 
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]

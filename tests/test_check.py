@@ -204,15 +204,15 @@ def test_what_is_not_set_is_for_verbose(machine: Machine) -> None:
 # ---- logs ---------------------------------------------------------------------------------------------
 
 
-def test_a_log_file_has_everything_also_with_quiet(machine: Machine, tmp_path: Path) -> None:
+def test_a_log_file_has_everything_also_with_quiet(laptop: Machine, tmp_path: Path) -> None:
     file = tmp_path / "logs" / "import.log"
-    machine.imported("--quiet", "--log-file", str(file))
+    laptop.imported("--quiet", "--log-file", str(file))
     text = file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
     for said in ("ccusage 20.0.24", "fetched daily in", "daily: ", "import completed in"):
         assert said in text, text
     assert all(line[:4].isdigit() for line in text.splitlines())
-    machine.run("--quiet", "--log-file", str(file), CCUSAGE_BIN="/nowhere")
+    laptop.run("--quiet", "--log-file", str(file), CCUSAGE_BIN="/nowhere")
     assert "ERROR error: CCUSAGE_BIN" in file.read_text()
 
 
@@ -284,32 +284,32 @@ def test_metrics_of_an_import(machine: Machine, tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_failed_run_keeps_the_time_of_the_last_success(machine: Machine, tmp_path: Path) -> None:
+def test_a_failed_run_keeps_the_time_of_the_last_success(laptop: Machine, tmp_path: Path) -> None:
     file = tmp_path / "ccusage.prom"
-    machine.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN="/nowhere")
+    laptop.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN="/nowhere")
     assert metrics(file)[ci.LAST_SUCCESS][0][1] == 0
-    machine.imported("--quiet", "--metrics-file", str(file))
+    laptop.imported("--quiet", "--metrics-file", str(file))
     success = metrics(file)[ci.LAST_SUCCESS]
-    machine.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN="/nowhere")
+    laptop.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN="/nowhere")
     told = metrics(file)
     assert told[ci.LAST_SUCCESS] == success
     assert told["ccusage_importer_last_run_exit_code"][0][1] == 2
 
 
-def test_metrics_of_a_partial_import(machine: Machine, tmp_path: Path) -> None:
-    real = machine.environment()["CCUSAGE_BIN"]
+def test_metrics_of_a_partial_import(laptop: Machine, tmp_path: Path) -> None:
+    real = laptop.environment()["CCUSAGE_BIN"]
     broken = tmp_path / "broken"
     broken.write_text(f'#!/bin/sh\n[ "$1" = blocks ] && exit 7\nexec {real} "$@"\n')
     broken.chmod(0o755)
     file = tmp_path / "ccusage.prom"
-    assert machine.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN=str(broken)).returncode == 3
+    assert laptop.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN=str(broken)).returncode == 3
     failed = {labels["report"]: value for labels, value in metrics(file)["ccusage_importer_last_run_report_failed"]}
     assert failed == {"daily": 0, "monthly": 0, "session": 0, "blocks": 1, "projects": 0}
 
 
-def test_metrics_that_cannot_be_written_do_not_fail_the_import(machine: Machine, tmp_path: Path) -> None:
+def test_metrics_that_cannot_be_written_do_not_fail_the_import(laptop: Machine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    result = machine.run("--quiet", "--metrics-file", str(tmp_path / "file" / "x.prom"))
+    result = laptop.run("--quiet", "--metrics-file", str(tmp_path / "file" / "x.prom"))
     assert result.returncode == 0
     assert "cannot be written" in result.stderr
 

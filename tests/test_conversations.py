@@ -130,7 +130,9 @@ def stored_tool(name: str) -> str:
     return name if re.fullmatch("[A-Za-z]+", name) else private_id(name)
 
 
-@pytest.mark.parametrize(("seed", "broken", "canary"), [(21, False, ""), (22, True, ""), (23, True, "CANARY")])
+@pytest.mark.parametrize(
+    ("seed", "broken", "canary"), [(21, False, ""), (23, True, "CANARY"), *thorough((22, True, ""))]
+)
 def test_tools_and_events_are_what_another_reader_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, broken: bool, canary: str
 ) -> None:
@@ -191,8 +193,9 @@ def test_the_order_of_reading_changes_nothing(
     rng = random.Random(seed)
     home = tmp_path / "home"
     files = [path.relative_to(logs) for path in logs.rglob("*.jsonl")]
+    size = sum((logs / path).stat().st_size for path in files)
     rng.shuffle(files)
-    monkeypatch.setattr(ci, "BATCH_BYTES", 300_000)
+    monkeypatch.setattr(ci, "BATCH_BYTES", size // 3)
     with reader(tmp_path / "in_parts", home, monkeypatch) as parts:
         for share in (0.3, 0.7, 1.0):
             for path in files[: int(len(files) * share)]:
@@ -594,7 +597,7 @@ def test_the_engine_hides_names_as_python_does(
     assert projects == {privacy.name(path.name) for path in (marked_home / ".claude" / "projects").iterdir()}
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.4])
+@pytest.mark.parametrize("moment", [0.0, *thorough(0.4)])
 def test_a_run_that_was_killed_leaves_no_word_and_the_next_one_every_row(
     marked_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: float
 ) -> None:

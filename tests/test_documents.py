@@ -147,7 +147,7 @@ def said(version: str, answers: dict[str, Any]) -> dict[str, tuple[int, float, i
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=settings().max_examples // 3, suppress_health_check=list(HealthCheck))
 def test_a_right_document_is_taken_as_it_is(version: str, data: st.DataObject) -> None:
     answers = data.draw(documents(version))
     reshaped = ci.reshape_reports(fetched(version, answers), Privacy(hashed=False))
@@ -177,7 +177,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 def test_a_wrong_document_is_refused_with_its_place(version: str, data: st.DataObject) -> None:
     """One place replaced by anything: its row is left out or its report refused, or it is taken as it is; all else stands."""
     answers = copy.deepcopy(data.draw(documents(version)))

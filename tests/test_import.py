@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, thorough
+from conftest import IMPORTER, NEWEST, USAGE_TABLES, Machine, thorough
+from importer_process import run_importer
 
 VERSIONS = ["15.9.7", "18.0.11", "19.0.3", NEWEST, *thorough("17.2.1", "20.0.11")]
 OLD_COMMANDS = {
@@ -98,7 +99,7 @@ def test_sums_of_every_table_are_ccusages_totals(imported_by: Imported, version:
     )
 
 
-@pytest.mark.parametrize("version", ["18.0.11", NEWEST])
+@pytest.mark.parametrize("version", [NEWEST, *thorough("18.0.11")])
 def test_a_second_import_rewrites_nothing(imported_by: Imported, version: str) -> None:
     machine = imported_by(version)
     before = machine.snapshot()
@@ -225,14 +226,8 @@ def imported_by(computer: str, machine: Machine, *arguments: str, **settings: st
     """What an import warns of on a computer with this machine id."""
     path = machine.home / "machine-id"
     path.write_text(f"{computer}\n")
-    script = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport ccusage_importer as ci\n"
-    script += (
-        f"ci.MACHINE_ID_FILES = ('/nowhere', {str(path)!r})\nraise SystemExit(ci.main(['--quiet', *{arguments!r}]))"
-    )
-    environment = machine.environment(**settings)
-    result = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    patch = f"ci.MACHINE_ID_FILES = ('/nowhere', {str(path)!r})"
+    result = run_importer(["--quiet", *arguments], machine.environment(**settings), patch)
     assert (result.returncode, result.stdout) == (0, "")
     return result.stderr
 
@@ -368,20 +363,16 @@ def test_saved_reports_that_are_refused_are_set_aside_and_stop_no_run(machine: M
     assert machine.snapshot() == before
 
 
-@pytest.mark.parametrize("table", ["ccusage_model_breakdowns", "ccusage_usage_daily"])
+@pytest.mark.parametrize("table", ["ccusage_model_breakdowns", *thorough("ccusage_usage_daily")])
 def test_zone_and_privacy_are_fixed_before_the_first_row_is_written(machine: Machine, table: str) -> None:
-    script = f"""
-import os, sys
-sys.path.insert(0, {str(ROOT)!r})
-import ccusage_importer as ci
+    patch = f"""
 insert = ci.Store.insert
 def killing(self, into, rows):
     insert(self, into, rows)
     if into == {table!r}: os.kill(os.getpid(), 9)
 ci.Store.insert = killing
-ci.main(['--quiet'])
 """
-    subprocess.run([sys.executable, "-c", script], env=machine.environment(), check=False)
+    assert machine.run_patched(patch, "--quiet").returncode == -signal.SIGKILL
     # on another computer, or in a new container: only the database can know
     (machine.db_path / "fixed.json").unlink()
     for change in ({"HASH_PROJECT_NAMES": "false"}, {"CCUSAGE_TIMEZONE": "Asia/Tokyo"}):
@@ -395,9 +386,8 @@ ci.main(['--quiet'])
     assert machine.query(told) == [*finished, ("failed", "this import did not come to its end")]
 
 
-def test_a_first_import_is_one_row_of_history(machine: Machine) -> None:
-    machine.imported("--quiet")
-    assert machine.query("SELECT status, error FROM ccusage_import_history") == [("completed", "")]
+def test_a_first_import_is_one_row_of_history(laptop: Machine) -> None:
+    assert laptop.query("SELECT status, error FROM ccusage_import_history") == [("completed", "")]
 
 
 def test_project_names_are_private_and_the_way_of_hiding_them_is_fixed(laptop: Machine) -> None:
@@ -639,8 +629,8 @@ def test_a_price_that_went_missing_keeps_the_stored_costs(machine: Machine) -> N
     assert machine.snapshot() == snapshot
 
 
-def test_one_odd_line_costs_its_own_rows_and_tells_no_name(machine: Machine) -> None:
-    machine.imported("--quiet")
+def test_one_odd_line_costs_its_own_rows_and_tells_no_name(laptop: Machine) -> None:
+    machine = laptop
     before = machine.snapshot()
     folder = machine.home / ".claude" / "projects" / "-home-dev-secret-client-acme"
     folder.mkdir()
@@ -738,19 +728,14 @@ def test_reports_of_another_shape_are_kept_for_a_version_that_can_read_them(mach
     assert machine.query("SELECT count() > 40 FROM ccusage_usage_daily") == [(1,)]
 
 
-@pytest.mark.parametrize("step", ["after the first delete", "before the check"])
-def test_reports_of_a_run_that_was_killed_are_imported_first(
-    laptop: Machine, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+@pytest.mark.parametrize("step", ["after the first delete", *thorough("before the check")])
+def test_reports_of_a_run_that_was_killed_are_imported_first(laptop: Machine, step: str) -> None:
     """The logs are gone when the next run comes, and a row had been deleted and not inserted again."""
     add_message(laptop, "claude-opus-4-20250514", 5000)
     kill = {"after the first delete": "if name == '_delete_where'", "before the check": "if name == 'check_written'"}[
         step
     ]
-    script = f"""
-import os, sys
-sys.path.insert(0, {str(ROOT)!r})
-import ccusage_importer as ci
+    patch = f"""
 def killing(name, function):
     def wrapped(*arguments, **keywords):
         if name == '_delete_where':
@@ -760,9 +745,8 @@ def killing(name, function):
     return wrapped
 for name in ('_delete_where', 'check_written'):
     setattr(ci.Store, name, killing(name, getattr(ci.Store, name)))
-ci.main(['--quiet'])
 """
-    subprocess.run([sys.executable, "-c", script], env=laptop.environment(), check=False)
+    assert laptop.run_patched(patch, "--quiet").returncode == -signal.SIGKILL
     said = said_by_ccusage(laptop)
     shutil.rmtree(laptop.home / ".claude" / "projects")
     assert "which an earlier run could not finish" in laptop.imported()

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, ROOT, Machine
+from conftest import IMPORTER, ROOT, Machine, thorough
 from rich.console import Console
 
 import ccusage_importer as ci
@@ -421,7 +421,7 @@ def test_days_do_not_cut_short_what_has_periods_of_its_own(imported: Machine) ->
     assert answer(imported, "totals", "--days", "2") != answer(imported, "totals")
 
 
-@pytest.mark.parametrize("arguments", [["--stats"], ["--compare", "month"], ["--check"], ["--query"], []])
+@pytest.mark.parametrize("arguments", [["--stats"], ["--query"], [], *thorough(["--compare", "month"], ["--check"])])
 def test_a_reader_that_leaves_and_a_full_disk(imported: Machine, arguments: list[str]) -> None:
     command = [sys.executable, str(IMPORTER), *arguments]
     line = " ".join(f"'{word}'" for word in command)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import thorough
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -598,8 +599,14 @@ def everything(store: ci.Store, since: datetime) -> dict[str, Any]:
         pytest.param(of_a_whole_project, lambda told: told, id="sessions get ids of their own"),
     ],
 )
+@pytest.mark.parametrize("first_write", [0, *thorough(1)])
 def test_what_a_killed_run_has_replaced_is_not_forgotten(
-    engine: ci.Store, monkeypatch: pytest.MonkeyPatch, before: Told, after: Told, request: pytest.FixtureRequest
+    engine: ci.Store,
+    monkeypatch: pytest.MonkeyPatch,
+    before: Told,
+    after: Told,
+    first_write: int,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Wherever a run is killed, the next one ends with the rows that it would have had, and when they were first seen."""
     first, then = {"2026-10-31": 30, "2026-11-19": 100, "2026-11-20": 50}, {"2026-11-19": 20, "2026-11-20": 60}
@@ -621,7 +628,7 @@ def test_what_a_killed_run_has_replaced_is_not_forgotten(
     untouched = machine("untouched")
     run(untouched, after(fetched(untouched, then)))
     expected = everything(untouched, NOON)
-    for write in range(100):
+    for write in range(first_write, 100, 2):
         store = machine(str(write))
         with monkeypatch.context() as patch:
             kill_at(patch, write)
