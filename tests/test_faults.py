@@ -737,7 +737,7 @@ def test_no_secret_in_any_output_history_process_list_or_open_file(story: Story,
         stop = threading.Event()
 
         def watch() -> None:
-            while not stop.wait(0.02):
+            while not stop.wait(0.1):
                 listed.append(
                     subprocess.run(
                         ["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True

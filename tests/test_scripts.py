@@ -128,14 +128,15 @@ def recording_path(folder: Path) -> str:
 class Watcher(threading.Thread):
     """Reads the process list over and over, as everybody on a machine can."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 0.002) -> None:
         super().__init__(daemon=True)
+        self.pause = pause
         self.seen: set[str] = set()
         self.curl_environments: set[bytes] = set()
         self.over = threading.Event()
 
     def run(self) -> None:
-        while not self.over.wait(0.002):
+        while not self.over.wait(self.pause):
             if not Path("/proc/self/cmdline").exists():
                 self.seen |= set(subprocess.check_output(["ps", "-axo", "args"], text=True).splitlines())
                 continue
@@ -308,7 +309,7 @@ def test_the_job_fires(crontab: Crontab, tmp_path: Path) -> None:
         missing_here("no cron daemon runs here, and only root can start one")
     daemon = None
     try:
-        with Watcher() as watcher:
+        with Watcher(pause=0.1) as watcher:  # for up to a minute
             done(SETUP, "--schedule", "* * * * *", env=environment)
             if not running:  # after the crontab: cron overlooks a change in the second in which it has looked
                 daemon = subprocess.Popen([str(shutil.which("cron")), "-f"], env={"PATH": "/usr/bin:/bin"})
