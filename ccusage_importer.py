@@ -2763,7 +2763,8 @@ def missed_days(
 ) -> dict[date, tuple[Usage, Usage]]:
     """Days of which ccusage says more than the messages, with what both say.
 
-    A message that was streamed over midnight, and is now known from another copy, may have gone to the day beside.
+    A message that was streamed over midnight, and is now known from another copy, may have gone to the day beside, if
+    ccusage tells of that, too: else its logs are gone, and what is known of it says nothing.
     """
     known: defaultdict[date, list[Usage]] = defaultdict(list)
     for item in sums:
@@ -2771,7 +2772,7 @@ def missed_days(
 
     def has_more(around: Sequence[date]) -> bool:
         ccusage = sum_usage(told[day] for day in around if day in told)
-        messages = sum_usage(usage for day in around for usage in known.get(day, ()))
+        messages = sum_usage(usage for day in around if day in told for usage in known.get(day, ()))
         return any(more > less for more, less in zip(ccusage.tokens[:4], messages.tokens[:4], strict=True))
 
     return {

@@ -187,6 +187,7 @@ def test_days_that_say_more_than_their_messages() -> None:
     assert ci.missed_days([tenth, eleventh], sums, told) == {tenth: (tokens(25, 25.0), tokens(20, 20.0))}
     # a message that has gone to the next day is not missed
     assert ci.missed_days([tenth, eleventh], [message(9, 20), message(33, 45)], told) == {}
+    assert ci.missed_days([tenth, eleventh], [message(9, 20), message(33, 45)], {tenth: told[tenth]}).keys() == {tenth}
 
 
 def test_what_is_told_of_a_day_is_told_by_its_projects_where_the_days_have_failed() -> None:
