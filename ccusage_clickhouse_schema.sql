@@ -273,7 +273,7 @@ CREATE TABLE IF NOT EXISTS ccusage_messages
     weight                UInt128                COMMENT 'the copy that counts has the largest: no sidechain, tokens, a speed, the first path, lines'
 )
 ENGINE = ReplacingMergeTree(weight)
-PARTITION BY toStartOfQuarter(started_at)
+PARTITION BY toStartOfQuarter(date)
 ORDER BY (message_id, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'conversations: responses, prompts and what else happened';
@@ -311,7 +311,7 @@ CREATE TABLE IF NOT EXISTS ccusage_tool_calls
     weight         UInt128                COMMENT 'the copy that counts has the largest: with a result, no sidechain, the first path'
 )
 ENGINE = ReplacingMergeTree(weight)
-PARTITION BY toStartOfQuarter(started_at)
+PARTITION BY toStartOfQuarter(date)
 ORDER BY (tool_use_id, source, machine_name, user_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'conversations: uses of tools and what came of them';
@@ -485,42 +485,57 @@ ORDER BY start_time, source, machine_name, user_name;
 -- one row per day, project, model, agent, machine and user; its sums are those of ccusage_usage_daily. What ccusage
 -- tells for no project (of agents other than Claude Code), or of no model, stands under an empty name
 CREATE VIEW IF NOT EXISTS ccusage_v_usage AS
-WITH parts AS
+WITH models AS
 (
-    -- what is told by project and model is taken from what is told by model alone, and that from the day
     SELECT
         toDate(left(record_key, 10)) AS day,
-        arrayJoin(
-            if(
-                record_type = 'project_daily',
-                [(substring(record_key, 12), toString(model_name), 1), ('', toString(model_name), -1)],
-                [('', toString(model_name), 1), ('', '', -1)]
-            )
-        ) AS part,
+        record_type = 'project_daily' AS is_project,
+        substring(record_key, 12) AS project,
+        toString(model_name) AS name,
         source,
         machine_name,
         user_name,
-        cost,
-        total_tokens
+        cost AS its_cost,
+        toInt64(total_tokens) AS its_tokens
     FROM ccusage_model_breakdowns FINAL
-    WHERE record_type IN ('daily', 'project_daily')
+    WHERE record_type IN ('daily', 'project_daily') AND (NOT is_project OR project != '')
+),
+parts AS
+(
+    SELECT day, project, name, source, machine_name, user_name, its_cost AS part_cost, its_tokens AS part_tokens
+    FROM models
+    WHERE is_project
     UNION ALL
-    SELECT date, ('', '', 1), source, machine_name, user_name, total_cost, total_tokens
-    FROM ccusage_usage_daily FINAL
+    -- of what is told by model alone, what no project has told
+    SELECT day, '', name, source, machine_name, user_name, sum(if(is_project, -its_cost, its_cost)), sum(if(is_project, -its_tokens, its_tokens))
+    FROM models
+    WHERE name != ''
+    GROUP BY day, name, source, machine_name, user_name
+    UNION ALL
+    -- of the day what no model has told
+    SELECT day, '', '', source, machine_name, user_name, sum(its_cost), sum(its_tokens)
+    FROM
+    (
+        SELECT date AS day, source, machine_name, user_name, total_cost AS its_cost, toInt64(total_tokens) AS its_tokens
+        FROM ccusage_usage_daily FINAL
+        UNION ALL
+        SELECT day, source, machine_name, user_name, -its_cost, -its_tokens
+        FROM models
+        WHERE is_project = (name = '')
+    )
+    GROUP BY day, source, machine_name, user_name
 )
 SELECT
     day AS date,
-    part.1 AS project_id,
-    part.2 AS model,
+    project AS project_id,
+    name AS model,
     source,
     machine_name,
     user_name,
-    round(sum(part.3 * parts.cost), 9) AS cost,
-    sum(part.3 * toInt64(total_tokens)) AS tokens
+    round(part_cost, 9) AS cost,
+    part_tokens AS tokens
 FROM parts
-GROUP BY date, project_id, model, source, machine_name, user_name
-HAVING cost != 0 OR tokens != 0
-ORDER BY date, project_id, model, source, machine_name, user_name;
+WHERE cost != 0 OR tokens != 0;
 
 -- one row per machine and user whose conversations are stored beside usage: of nobody else a query says how they work.
 -- Without FINAL: who has said something is the same in every version of a row
@@ -565,7 +580,6 @@ costs AS
 rates AS
 (
     SELECT
-        'response' AS kind,
         source,
         machine_name,
         user_name,
@@ -573,7 +587,7 @@ rates AS
         project_id,
         model,
         if(weight_of_all = 0, 0, cost_of_all / weight_of_all) AS rate,
-        1 AS has_cost
+        1 AS has_rate
     FROM weights
     INNER JOIN costs USING (source, machine_name, user_name, date, project_id, model)
 )
@@ -603,7 +617,7 @@ SELECT
     thinking_tokens,
     input_tokens + output_tokens + cache_creation_tokens + cache_read_tokens AS total_tokens,
     rate * (input_tokens + 5 * output_tokens + 1.25 * cache_creation_tokens + 0.75 * cache_1h_tokens + 0.1 * cache_read_tokens) AS cost,
-    has_cost,
+    kind = 'response' AND has_rate AS has_cost,
     web_searches,
     waited_ms,
     duration_ms,
@@ -614,7 +628,7 @@ SELECT
     compaction,
     compacted_tokens
 FROM ccusage_messages FINAL
-LEFT JOIN rates USING (kind, source, machine_name, user_name, date, project_id, model);
+LEFT JOIN rates USING (source, machine_name, user_name, date, project_id, model);
 
 -- one row per use of a tool; a response's cost is divided equally among the tools that it asked for
 CREATE VIEW IF NOT EXISTS ccusage_fct_tool_calls AS
@@ -694,40 +708,47 @@ SELECT
 FROM ccusage_fct_tool_calls
 WHERE file_id != '';
 
--- one row per prompt, or command that was answered, with everything that it set off until the next one: responses, their
--- tools, sub-agents wherever their lines are. What precedes the first prompt of a session has is_prompt 0, so that the
--- costs add up
-CREATE VIEW IF NOT EXISTS ccusage_fct_prompts AS
+-- one row per prompt, command and response, with the session of the prompt that set it off: of a sub-agent that one which
+-- sent it, wherever its lines are
+CREATE VIEW IF NOT EXISTS ccusage_fct_turns AS
 WITH homes AS
 (
     SELECT source, machine_name, user_name, spawned_agent AS agent_id, any(session_id) AS home
     FROM ccusage_tool_calls FINAL
     WHERE spawned_agent != ''
     GROUP BY source, machine_name, user_name, agent_id
-),
-placed AS
+)
+SELECT
+    said.date AS date,
+    said.started_at AS started_at,
+    said.ended_at AS ended_at,
+    said.source AS source,
+    said.machine_name AS machine_name,
+    said.user_name AS user_name,
+    if(home = '', said.session_id, home) AS home_id,
+    said.project_id AS project_id,
+    said.kind AS kind,
+    said.total_tokens AS total_tokens,
+    said.cost AS cost,
+    said.tool_uses AS tool_uses
+FROM ccusage_fct_messages AS said
+LEFT JOIN homes USING (source, machine_name, user_name, agent_id)
+WHERE kind IN ('prompt', 'command', 'response');
+
+-- one row per prompt, or command that was answered, with everything that it set off until the next one: responses, their
+-- tools, sub-agents wherever their lines are. What precedes the first prompt of a session has is_prompt 0, so that the
+-- costs add up
+CREATE VIEW IF NOT EXISTS ccusage_fct_prompts AS
+WITH placed AS
 (
     SELECT
-        said.date AS date,
-        said.started_at AS started_at,
-        said.ended_at AS ended_at,
-        said.source AS source,
-        said.machine_name AS machine_name,
-        said.user_name AS user_name,
-        if(home = '', said.session_id, home) AS session,
-        said.project_id AS project_id,
-        said.kind AS kind,
-        said.total_tokens AS total_tokens,
-        said.cost AS cost,
-        said.tool_uses AS tool_uses,
+        *,
         sum(kind != 'response') OVER (
-            PARTITION BY source, machine_name, user_name, session
+            PARTITION BY source, machine_name, user_name, home_id
             ORDER BY started_at, kind  -- command, prompt, response: in this order at one moment
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS number
-    FROM ccusage_fct_messages AS said
-    LEFT JOIN homes USING (source, machine_name, user_name, agent_id)
-    WHERE kind IN ('prompt', 'command', 'response')
+    FROM ccusage_fct_turns
 )
 SELECT
     min(placed.date) AS date,
@@ -736,7 +757,7 @@ SELECT
     source,
     machine_name,
     user_name,
-    session AS session_id,
+    home_id AS session_id,
     number,
     number > 0 AS is_prompt,
     argMin(placed.project_id, placed.started_at) AS project_id,
@@ -745,7 +766,7 @@ SELECT
     sum(placed.total_tokens) AS total_tokens,
     sum(placed.cost) AS cost
 FROM placed
-GROUP BY source, machine_name, user_name, session, number
+GROUP BY source, machine_name, user_name, home_id, number
 HAVING responses > 0 OR countIf(kind = 'prompt') > 0;
 
 -- one row per day, from the first with anything to the last

@@ -672,6 +672,7 @@ LOG_FILES_TABLE = "ccusage_log_files"
 ACTIVITY_TABLE = "ccusage_activity"
 FORGOTTEN_TABLE = "ccusage_forgotten"
 LOG_TABLES = (MESSAGES_TABLE, TOOLS_TABLE, LOG_FILES_TABLE)  # in this order: what is read is told last
+CONVERSATION_KEYS = {MESSAGES_TABLE: "message_id", TOOLS_TABLE: "tool_use_id"}
 # Rows after their children: a row that is there is whole.
 USAGE_TABLES = (BREAKDOWNS_TABLE, MODELS_TABLE, *(report.table for report in REPORTS.values()))
 
@@ -3232,8 +3233,11 @@ WRITE_SETTINGS = {
     "lightweight_delete_mode": "lightweight_update",  # a patch part: 8 ms where a classic DELETE takes 0.5 to 1.8 s
     "max_partitions_per_insert_block": 0,  # a first import may bring years
 }
+# FINAL within each partition, of those alone that a condition on days leaves: of 20 million messages through Merge tables
+# of 100 databases today's in 0.2 s instead of 4.4 s of processor. An import leaves no two versions of a row in two of them.
+QUERY_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
 # Compiling an expression takes 25 ms, the queries of a run 3 ms each: it never pays for itself.
-EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 0, **WRITE_SETTINGS}
+EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 0, **WRITE_SETTINGS, **QUERY_SETTINGS}
 BATCH_ROWS = 10_000  # of one insert: bounds the memory of a first import
 MANY_KEYS = 20_000
 MERGE = "ENGINE = Merge("
@@ -3535,6 +3539,14 @@ class Store:
         )
         return tuple(result.column_names), [tuple(row) for row in result.result_rows]
 
+    @property
+    def query_settings(self) -> dict[str, Any]:
+        """What a server is told with a named query, as far as this user may set it."""
+        if self.config.embedded:
+            return {}
+        known = self.client.server_settings
+        return {name: value for name, value in QUERY_SETTINGS.items() if name in known and not known[name].readonly}
+
     def command(
         self, sql: str, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> bytes:
@@ -3590,15 +3602,30 @@ class Store:
         if engine.client is self.client:
             owner = {"machine": engine.config.machine_name, "user": engine.config.user_name} if OWNED in select else {}
             self.command(f"INSERT INTO {table} ({listed}) {chosen}", {**owner, **parameters}, self.write_settings)
-            return
-        block = engine.client.raw_query(chosen, parameters=engine._bound(chosen, parameters), fmt="Native")
-        if block:
+        elif block := engine.client.raw_query(chosen, parameters=engine._bound(chosen, parameters), fmt="Native"):
             self._attempt(
                 f"INSERT INTO {table} ({len(block):,} bytes of Native)",
                 lambda: self.client.raw_insert(
                     table, columns, insert_block=block, settings=self.write_settings, fmt="Native"
                 ),
             )
+        if table in CONVERSATION_KEYS:
+            self._delete_beaten_copies(table)
+
+    def _delete_beaten_copies(self, table: str) -> None:
+        """Of copies of a row in two partitions, which the engine never merges, leave the one that counts.
+
+        A response that is streamed over the end of a quarter, and read in between, has one on each side.
+        """
+        key = CONVERSATION_KEYS[table]
+        counting = self.query(
+            f"SELECT {key}, toString(argMax(started_at, weight)) FROM {table}"
+            f" WHERE {OWNED} AND toStartOfMonth(date - 1) != toStartOfMonth(date + 1)"
+            f" GROUP BY {key} HAVING uniqExact(_partition_id) > 1"
+        )
+        for run in chunked(counting):
+            condition = f"{OWNED} AND {key} IN {{ids:Array(UInt64)}} AND ({key}, toString(started_at)) NOT IN {{kept:Array(Tuple(UInt64, String))}}"
+            self._delete_where(table, condition, {"ids": [key for key, _ in run], "kept": run})
 
     def _kept_columns(self, table: str, columns: Iterable[str]) -> str:
         """The columns of `its`, as they are to be stored: of a forgotten project without what tells of it."""
@@ -6580,7 +6607,8 @@ def ask_query(
     """Run a named query; `values` of its tunables come before those of the selection."""
     selection = selection or Selection(datetime.now(timezone.utc).date())
     statement, parameters = query.bound({**selection.values(query), **(values or {})})
-    return Answer(query, store.ask(statement, parameters, selection.settings(query))[1], parameters)
+    settings = {**store.query_settings, **selection.settings(query)}
+    return Answer(query, store.ask(statement, parameters, settings)[1], parameters)
 
 
 def with_names(answer: Answer, names: Mapping[str, str]) -> Answer:

@@ -626,7 +626,7 @@ FROM
     SELECT *
     FROM ccusage_messages
     WHERE machine_name = {machine:String} AND user_name = {user:String} AND source = 'claude' AND kind = 'response'
-        AND started_at >= toDateTime({since:Int64}, 'UTC')
+        AND started_at >= toDateTime({since:Int64}, 'UTC') AND date + 1 >= toDate(toDateTime({since:Int64}, 'UTC'))
     ORDER BY weight DESC, _block_number DESC
     LIMIT 1 BY message_id
 )

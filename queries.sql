@@ -45,49 +45,87 @@
 WITH 400 AS whole_days, 6000 AS cells, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- Days as numbers since 1970; days long ago are put on the first of their month. Where there would be too many cells,
 -- the projects, models, machines and users that cost least stand together under '*'.
-used AS
+-- What each of these costs in all, as ccusage_v_usage would tell, but from sums: a fraction of reading that once more.
+costs AS
 (
     SELECT
-        if(date > today - whole_days, date, toStartOfMonth(date)) AS day,
-        project_id,
-        model AS model_name,
-        source,
-        machine_name AS machine,
-        user_name AS user,
-        sum(cost) AS day_cost,
-        sum(ccusage_v_usage.tokens) AS day_tokens
-    FROM ccusage_v_usage
-    GROUP BY day, project_id, model_name, source, machine, user
+        arrayJoin([('machine', machine_name, day_cost), ('user', user_name, day_cost), ('project', '', day_cost), ('model', '', day_cost)]) AS part
+    FROM
+    (
+        SELECT toString(machine_name) AS machine_name, toString(user_name) AS user_name, sum(total_cost) AS day_cost
+        FROM ccusage_usage_daily FINAL
+        GROUP BY machine_name, user_name
+    )
+    UNION ALL
+    SELECT arrayJoin([(what, name, model_cost), (what, '', -model_cost)])
+    FROM
+    (
+        SELECT
+            if(record_type = 'daily', 'model', 'project') AS what,
+            if(record_type = 'daily', toString(model_name), substring(record_key, 12)) AS name,
+            sum(cost) AS model_cost
+        FROM ccusage_model_breakdowns FINAL
+        WHERE record_type IN ('daily', 'project_daily')
+        GROUP BY what, name
+    )
 ),
-summed AS
 (
-    SELECT
-        *,
-        sum(day_cost) OVER (PARTITION BY project_id) AS project_cost,
-        sum(day_cost) OVER (PARTITION BY model_name) AS model_cost,
-        sum(day_cost) OVER (PARTITION BY machine) AS machine_cost,
-        sum(day_cost) OVER (PARTITION BY user) AS user_cost
-    FROM used
-),
+    SELECT mapFromArrays(groupArray(what), groupArray(names))
+    FROM
+    (
+        SELECT what, groupArray(name) AS names
+        FROM
+        (
+            SELECT part.1 AS what, part.2 AS name
+            FROM costs
+            GROUP BY what, name
+            ORDER BY round(sum(part.3), 6) DESC, name
+            LIMIT 24 BY what
+        )
+        GROUP BY what
+    )
+) AS dearest,
+-- Each of these rows is in a cell with at most 30 others: with so many there are too many cells for certain.
+(
+    SELECT if(count() > 2 * 31 * cells, 24, 1000000)
+    FROM ccusage_model_breakdowns FINAL
+    WHERE record_type IN ('daily', 'project_daily') AND (cost != 0 OR total_tokens != 0)
+) AS most,
+(
+    SELECT groupArray((project, model, agent, machine, user, number, cost, tokens))
+    FROM
+    (
+        SELECT
+            if(most < 1000000 AND NOT has(dearest['project'], project_id), '*', project_id) AS project,
+            if(most < 1000000 AND NOT has(dearest['model'], ccusage_v_usage.model), '*', ccusage_v_usage.model) AS model,
+            toString(source) AS agent,
+            if(most < 1000000 AND NOT has(dearest['machine'], machine_name), '*', toString(machine_name)) AS machine,
+            if(most < 1000000 AND NOT has(dearest['user'], user_name), '*', toString(user_name)) AS user,
+            toUInt32(if(date > today - whole_days, date, toStartOfMonth(date))) AS number,
+            sum(ccusage_v_usage.cost) AS cost,
+            sum(ccusage_v_usage.tokens) AS tokens
+        FROM ccusage_v_usage
+        GROUP BY project, model, agent, machine, user, number
+    )
+) AS used,
 ranked AS
 (
     SELECT
-        *,
-        dense_rank() OVER (ORDER BY project_cost DESC, project_id) AS project_rank,
-        dense_rank() OVER (ORDER BY model_cost DESC, model_name) AS model_rank,
-        dense_rank() OVER (ORDER BY machine_cost DESC, machine) AS machine_rank,
-        dense_rank() OVER (ORDER BY user_cost DESC, user) AS user_rank
-    FROM summed
+        arrayJoin(used) AS cell,
+        if(has(dearest['project'], cell.1), indexOf(dearest['project'], cell.1), 25) AS project_rank,
+        if(has(dearest['model'], cell.2), indexOf(dearest['model'], cell.2), 25) AS model_rank,
+        if(has(dearest['machine'], cell.4), indexOf(dearest['machine'], cell.4), 25) AS machine_rank,
+        if(has(dearest['user'], cell.5), indexOf(dearest['user'], cell.5), 25) AS user_rank
 ),
 (
     SELECT arrayFirst(
         top -> top.2 <= cells OR top.1 = 1,
         [
-            (1000000, count()),
-            (24, uniqExact(day, source, least(project_rank, 25), least(model_rank, 25), least(machine_rank, 25), least(user_rank, 25))),
-            (12, uniqExact(day, source, least(project_rank, 13), least(model_rank, 13), least(machine_rank, 13), least(user_rank, 13))),
-            (6, uniqExact(day, source, least(project_rank, 7), least(model_rank, 7), least(machine_rank, 7), least(user_rank, 7))),
-            (3, uniqExact(day, source, least(project_rank, 4), least(model_rank, 4), least(machine_rank, 4), least(user_rank, 4))),
+            (most, count()),
+            (24, uniqExact(cell.6, cell.3, project_rank, model_rank, machine_rank, user_rank)),
+            (12, uniqExact(cell.6, cell.3, least(project_rank, 13), least(model_rank, 13), least(machine_rank, 13), least(user_rank, 13))),
+            (6, uniqExact(cell.6, cell.3, least(project_rank, 7), least(model_rank, 7), least(machine_rank, 7), least(user_rank, 7))),
+            (3, uniqExact(cell.6, cell.3, least(project_rank, 4), least(model_rank, 4), least(machine_rank, 4), least(user_rank, 4))),
             (1, 0)
         ]
     ).1
@@ -96,14 +134,14 @@ ranked AS
 folded AS
 (
     SELECT
-        if(project_rank > top, '*', project_id) AS project,
-        if(model_rank > top, '*', model_name) AS model,
-        source AS agent,
-        if(machine_rank > top, '*', machine) AS machine_name,
-        if(user_rank > top, '*', user) AS user_name,
-        toUInt32(day) AS number,
-        round(sum(day_cost), 6) AS cost,
-        sum(day_tokens) AS all_tokens
+        if(project_rank > top, '*', cell.1) AS project,
+        if(model_rank > top, '*', cell.2) AS model,
+        cell.3 AS agent,
+        if(machine_rank > top, '*', cell.4) AS machine_name,
+        if(user_rank > top, '*', cell.5) AS user_name,
+        cell.6 AS number,
+        round(sum(cell.7), 6) AS cost,
+        sum(cell.8) AS all_tokens
     FROM ranked
     GROUP BY project, model, agent, machine_name, user_name, number
     ORDER BY number
@@ -111,7 +149,7 @@ folded AS
 SELECT
     project,
     model,
-    toString(agent) AS agent,
+    agent,
     machine_name,
     user_name,
     groupArray(number) AS days,
@@ -2408,12 +2446,31 @@ HAVING sum(is_prompt) + sum(is_tool) > 0;
 --     cost_without_prompt $
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- As ccusage_fct_prompts, which numbers the prompts of all time. What they set off is looked for from a week before: who
+-- goes on after a longer pause gives a prompt.
+placed AS
+(
+    SELECT
+        *,
+        sum(kind != 'response') OVER (
+            PARTITION BY source, machine_name, user_name, home_id
+            ORDER BY started_at, kind
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS number
+    FROM ccusage_fct_turns
+    WHERE date > today - days - 7
+),
 per_prompt AS
 (
-    SELECT cost, responses, tools, is_prompt
-    FROM ccusage_fct_prompts
-    WHERE date > today - days
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+    SELECT
+        sum(placed.cost) AS cost,
+        countIf(kind = 'response') AS responses,
+        sumIf(tool_uses, kind = 'response') AS tools,
+        number > 0 AS is_prompt
+    FROM placed
+    WHERE (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+    GROUP BY source, machine_name, user_name, home_id, number
+    HAVING min(date) > today - days AND (responses > 0 OR countIf(kind = 'prompt') > 0)
 )
 SELECT
     countIf(is_prompt) AS prompts,
@@ -2433,18 +2490,34 @@ HAVING prompts > 0;
 -- shown: table "Dearest prompts in {days} days" in stats, page | started_at time, project project, session_id id, cost $,
 --     responses? #, tools? #, tokens? ~, minutes? min
 -- tunables: days 1..20000, top 1..1000000
-WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today
+WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- As ccusage_fct_prompts, which numbers the prompts of all time. What they set off is looked for from a week before: who
+-- goes on after a longer pause gives a prompt.
+placed AS
+(
+    SELECT
+        *,
+        sum(kind != 'response') OVER (
+            PARTITION BY source, machine_name, user_name, home_id
+            ORDER BY started_at, kind
+            ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS number
+    FROM ccusage_fct_turns
+    WHERE date > today - days - 7
+)
 SELECT
-    started_at,
-    project_id AS project,
-    session_id,
-    cost,
-    responses,
-    tools,
-    total_tokens AS tokens,
-    round(dateDiff('second', started_at, ended_at) / 60, 1) AS minutes
-FROM ccusage_fct_prompts
-WHERE is_prompt AND date > today - days
+    min(placed.started_at) AS started_at,
+    argMin(project_id, placed.started_at) AS project,
+    home_id AS session_id,
+    sum(placed.cost) AS cost,
+    countIf(kind = 'response') AS responses,
+    sumIf(tool_uses, kind = 'response') AS tools,
+    sum(total_tokens) AS tokens,
+    round(dateDiff('second', started_at, max(ended_at)) / 60, 1) AS minutes
+FROM placed
+WHERE number > 0
+GROUP BY source, machine_name, user_name, home_id, number
+HAVING min(date) > today - days AND (responses > 0 OR countIf(kind = 'prompt') > 0)
 ORDER BY cost DESC, started_at, session_id, machine_name, user_name
 LIMIT top;
 
@@ -2740,6 +2813,34 @@ ORDER BY cost DESC, uses DESC, subagent_type;
 --     median_minutes? min, tools_per_session? .
 -- tunables: days 1..20000
 WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- The sessions that went on lately have begun by this day: what they did since then is read, not what all of them did.
+(
+    SELECT min(date)
+    FROM ccusage_messages FINAL
+    WHERE session_id IN (SELECT session_id FROM ccusage_messages FINAL WHERE date > today - days - 2)
+) AS first_day,
+talked AS
+(
+    SELECT
+        session_id,
+        source,
+        machine_name,
+        user_name,
+        dateDiff('second', min(started_at), max(ended_at)) AS duration_seconds,
+        countIf(kind = 'prompt') AS prompts,
+        sum(cost) AS total_cost
+    FROM ccusage_fct_messages
+    WHERE date >= first_day AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+    GROUP BY session_id, source, machine_name, user_name
+    HAVING toDate(max(ended_at), zone) > today - days
+),
+worked AS
+(
+    SELECT session_id, source, machine_name, user_name, count() AS tool_calls
+    FROM ccusage_tool_calls FINAL
+    WHERE date >= first_day - 1
+    GROUP BY session_id, source, machine_name, user_name
+),
 shaped AS
 (
     SELECT
@@ -2748,9 +2849,8 @@ shaped AS
         sum(total_cost) AS shape_cost,
         quantileExact(0.5)(duration_seconds) / 60 AS median_minutes,
         avg(tool_calls) AS tools_per_session
-    FROM ccusage_dim_sessions
-    WHERE toDate(last_message, zone) > today - days
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+    FROM talked
+    LEFT JOIN worked USING (session_id, source, machine_name, user_name)
     GROUP BY position
 ),
 shared AS
@@ -2781,18 +2881,48 @@ ORDER BY position;
 -- shown: table "Dear sessions without a line written" in page | last_message time, project project, session_id id, cost $,
 --     prompts #, tools? #, failed? #, minutes? min
 -- tunables: days 1..20000, top 1..1000000
-WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today
-SELECT
-    last_message,
-    project_id AS project,
-    session_id,
-    total_cost AS cost,
-    prompts,
-    tool_calls AS tools,
-    failures AS failed,
-    duration_seconds / 60 AS minutes
-FROM ccusage_dim_sessions
-WHERE lines_added + lines_removed = 0 AND prompts > 0 AND toDate(last_message, zone) > today - days
+WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- The sessions that went on lately have begun by this day: what they did since then is read, not what all of them did.
+(
+    SELECT min(date)
+    FROM ccusage_messages FINAL
+    WHERE session_id IN (SELECT session_id FROM ccusage_messages FINAL WHERE date > today - days - 2)
+) AS first_day,
+talked AS
+(
+    SELECT
+        session_id,
+        source,
+        machine_name,
+        user_name,
+        any(project_id) AS project,
+        max(ended_at) AS last_message,
+        dateDiff('second', min(started_at), last_message) / 60 AS minutes,
+        countIf(kind = 'prompt') AS prompts,
+        sum(fct.cost) AS cost
+    FROM ccusage_fct_messages AS fct
+    WHERE date >= first_day
+    GROUP BY session_id, source, machine_name, user_name
+    HAVING prompts > 0 AND toDate(last_message, zone) > today - days
+),
+worked AS
+(
+    SELECT
+        session_id,
+        source,
+        machine_name,
+        user_name,
+        count() AS tools,
+        countIf(state = 'error') AS failed,
+        sum(lines_added + lines_removed) AS lines
+    FROM ccusage_tool_calls FINAL
+    WHERE date >= first_day - 1
+    GROUP BY session_id, source, machine_name, user_name
+)
+SELECT last_message, project, session_id, cost, prompts, tools, failed, minutes
+FROM talked
+LEFT JOIN worked USING (session_id, source, machine_name, user_name)
+WHERE lines = 0
 ORDER BY cost DESC, session_id, source, machine_name, user_name
 LIMIT top;
 
@@ -2841,7 +2971,7 @@ contents AS
         AND said.machine_name = last_blocks.machine_name
         AND said.user_name = last_blocks.user_name
     WHERE said.kind = 'response'
-        AND said.started_at >= (SELECT min(start_time) FROM last_blocks)
+        AND said.date >= (SELECT toDate(min(start_time)) - 1 FROM last_blocks)
         AND said.started_at >= last_blocks.start_time
         AND said.started_at < last_blocks.end_time
     GROUP BY start_time, machine_name, user_name, project, model
@@ -2882,10 +3012,18 @@ ORDER BY uses DESC, tool;
 -- shown: ranking "Cost by tool" in page | tool, cost $, percent %, uses #
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- what each use costs of its response, as in ccusage_fct_tool_calls: of responses since the day before, not of all time
+asking AS
+(
+    SELECT message_id AS api_id, source, machine_name, user_name, cost / tool_uses AS its_cost
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND tool_uses > 0 AND date > today - days - 1
+),
 per_tool AS
 (
-    SELECT tool, sum(cost) AS tool_cost, count() AS uses
-    FROM ccusage_fct_tool_calls
+    SELECT tool, sum(its_cost) AS tool_cost, count() AS uses
+    FROM ccusage_tool_calls FINAL
+    LEFT JOIN asking USING (api_id, source, machine_name, user_name)
     WHERE date > today - days
     GROUP BY tool
     UNION ALL
@@ -2980,7 +3118,14 @@ ORDER BY runs DESC, program;
 -- shown: table "MCP servers" in page | server, tools #, uses #, failed? #, sessions #, percent_of_sessions %, last_day day,
 --     cost $
 -- tunables: days 1..20000
-WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today
+WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- what each use costs of its response, as in ccusage_fct_tool_calls: of responses since the day before, not of all time
+asking AS
+(
+    SELECT message_id AS api_id, source, machine_name, user_name, cost / tool_uses AS its_cost
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND tool_uses > 0 AND date > today - days - 1
+)
 SELECT
     splitByString('__', tool)[2] AS server,
     uniqExact(tool) AS tools,
@@ -2989,9 +3134,10 @@ SELECT
     uniqExact(session_id) AS sessions,
     100 * sessions / (SELECT uniqExact(session_id) FROM ccusage_tool_calls FINAL WHERE date > today - days) AS percent_of_sessions,
     max(date) AS last_day,
-    sum(fct.cost) AS cost
-FROM ccusage_fct_tool_calls AS fct
-WHERE category = 'mcp' AND date > today - days
+    sum(its_cost) AS cost
+FROM ccusage_tool_calls FINAL
+LEFT JOIN asking USING (api_id, source, machine_name, user_name)
+WHERE startsWith(tool, 'mcp') AND date > today - days
 GROUP BY server
 ORDER BY uses DESC, server;
 
@@ -3049,7 +3195,14 @@ ORDER BY cost DESC, project;
 -- shown: table "Files changed most" in page | file id, language?, project project, changes #, sessions? #, lines_added #,
 --     lines_removed #, cost $
 -- tunables: days 1..20000, top 1..1000000
-WITH 30 AS days, 20 AS top, 'UTC' AS zone, toDate(now(zone)) AS today
+WITH 30 AS days, 20 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
+-- what each use costs of its response, as in ccusage_fct_tool_calls: of responses since the day before, not of all time
+asking AS
+(
+    SELECT message_id AS api_id, source, machine_name, user_name, cost / tool_uses AS its_cost
+    FROM ccusage_fct_messages
+    WHERE kind = 'response' AND tool_uses > 0 AND date > today - days - 1
+)
 SELECT
     file_id AS file,
     any(extension) AS language,
@@ -3058,9 +3211,10 @@ SELECT
     uniqExact(session_id) AS sessions,
     sum(files.lines_added) AS lines_added,
     sum(files.lines_removed) AS lines_removed,
-    sum(files.cost) AS cost
-FROM ccusage_fct_file_operations AS files
-WHERE operation != 'read' AND state = 'ok' AND date > today - days
+    sum(its_cost) AS cost
+FROM ccusage_tool_calls AS files FINAL
+LEFT JOIN asking USING (api_id, source, machine_name, user_name)
+WHERE tool IN ('Edit', 'MultiEdit', 'Write', 'NotebookEdit') AND file_id != '' AND state = 'ok' AND date > today - days
 GROUP BY file_id
 ORDER BY changes DESC, lines_added DESC, file
 LIMIT top;

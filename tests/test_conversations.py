@@ -428,19 +428,23 @@ def test_of_equal_copies_the_first_path_counts_whichever_was_read_first(plain: R
         assert by_session(plain) == [(first, "s", 100)]
 
 
-def test_a_message_streamed_over_midnight_is_of_the_day_of_the_line_that_counts(plain: Reader) -> None:
+@pytest.mark.parametrize(("day", "next_day"), [("2026-02-28", "2026-03-01"), ("2026-03-31", "2026-04-01")])
+@pytest.mark.parametrize("within_each", [0, 1])
+def test_a_message_streamed_over_midnight_is_of_the_day_of_the_line_that_counts(
+    plain: Reader, day: str, next_day: str, within_each: int
+) -> None:
     def at(moment: str, out: int) -> dict[str, Any]:
         return line(out=out, timestamp=moment)
 
-    log = write_log(plain.home, "-p/s.jsonl", at("2026-02-28T23:59:59.900Z", 10))
+    log = write_log(plain.home, "-p/s.jsonl", at(f"{day}T23:59:59.900Z", 10))
     plain.read()
-    log.write_text(log.read_text() + json.dumps(at("2026-03-01T00:00:00.100Z", 4200), separators=(",", ":")) + "\n")
+    log.write_text(log.read_text() + json.dumps(at(f"{next_day}T00:00:00.100Z", 4200), separators=(",", ":")) + "\n")
     plain.read()
     rows = plain.store.query(
         "SELECT toString(date), output_tokens, toString(started_at), toString(ended_at), duration_ms"
-        " FROM ccusage_messages FINAL"
+        f" FROM ccusage_messages FINAL SETTINGS do_not_merge_across_partitions_select_final = {within_each}"
     )
-    assert rows == [("2026-03-01", 4200, "2026-03-01 00:00:00.100", "2026-03-01 00:00:00.100", 200)]
+    assert rows == [(next_day, 4200, f"{next_day} 00:00:00.100", f"{next_day} 00:00:00.100", 200)]
 
 
 def test_logs_that_cannot_be_read_stop_no_other(plain: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
