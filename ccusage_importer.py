@@ -3295,7 +3295,7 @@ DAY_OF = {
     HISTORY_TABLE: "NULL",  # days of usage are asked for, not of imports
     FORGOTTEN_TABLE: "NULL",
 }
-# The month of a row as a number such as 202611: within its partition, so that a month is read without the other years.
+# The month of a row as a number such as 202611: of most tables within a partition, and read without the other years.
 MONTH_OF = {
     REPORTS["daily"].table: "toYYYYMM(date)",
     REPORTS["monthly"].table: "toUInt32(year * 100 + month_num)",

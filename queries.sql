@@ -1523,7 +1523,7 @@ SELECT
         concat(user_name, ' on ', machine_name)
     ) AS whose
 FROM ccusage_usage_blocks FINAL
-WHERE is_active = 1 AND is_gap = 0 AND end_time > now('UTC')
+WHERE is_active = 1 AND is_gap = 0 AND end_time > now('UTC') AND start_time > now('UTC') - INTERVAL 1 DAY  -- none is longer
 ORDER BY start_time, source, machine_name, user_name;
 
 -- name: burn_rate_against_history
@@ -2722,7 +2722,7 @@ branch_of_session AS
         countIf(kind = 'prompt') AS session_prompts,
         min(date) AS first_day,
         max(date) AS last_day,
-        row_number() OVER (PARTITION BY session_id, source, machine_name, user_name ORDER BY count() DESC, branch_id) AS place
+        row_number() OVER (PARTITION BY session_id, source, machine_name, user_name ORDER BY count() DESC, branch_id, project_id) AS place
     FROM ccusage_fct_messages
     WHERE date > today - days
     GROUP BY session_id, source, machine_name, user_name, project_id, branch_id
@@ -3949,13 +3949,13 @@ ORDER BY record_type, record_key, agent, machine_name, user_name;
 -- shown: table "Tools without their response" | session_id id, machine_name, user_name, tools #
 WITH answered AS
 (
-    SELECT bitShiftRight(message_id, 24) AS api_message, source, machine_name, user_name
+    SELECT cityHash64(bitShiftRight(message_id, 24), source, machine_name, user_name)  -- a tenth of the memory
     FROM ccusage_messages FINAL
     WHERE kind = 'response'
 )
 SELECT session_id, machine_name, user_name, count() AS tools
 FROM ccusage_tool_calls FINAL
-WHERE api_id != 0 AND (bitShiftRight(api_id, 24), source, machine_name, user_name) NOT IN (SELECT * FROM answered)
+WHERE api_id != 0 AND cityHash64(bitShiftRight(api_id, 24), source, machine_name, user_name) NOT IN (SELECT * FROM answered)
 GROUP BY session_id, source, machine_name, user_name
 ORDER BY tools DESC, session_id, machine_name, user_name;
 
