@@ -21,15 +21,15 @@ SHORT = {  # seed, switches, end, imports
         1,
         {"newer", "zones", "forks", "agents", "sparse", "midnight"},
         None,
-        5,
+        4,
     ),
     "a server with faults, late files, round the clock": (
         2,
         {"server", "late", "clock", "renamed", "forks", "agents"},
         None,
-        5,
+        4,
     ),
-    "every version, everything": (4, EVERYTHING, None, 4),
+    "every version, everything": (4, EVERYTHING, None, 3),
 }
 
 
