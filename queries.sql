@@ -3949,7 +3949,7 @@ ORDER BY record_type, record_key, agent, machine_name, user_name;
 -- shown: table "Tools without their response" | session_id id, machine_name, user_name, tools #
 WITH answered AS
 (
-    SELECT cityHash64(bitShiftRight(message_id, 24), source, machine_name, user_name)  -- a tenth of the memory
+    SELECT cityHash64(bitShiftRight(message_id, 24), source, machine_name, user_name)
     FROM ccusage_messages FINAL
     WHERE kind = 'response'
 )
