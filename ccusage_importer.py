@@ -2720,15 +2720,20 @@ class Unsettled:
 def unsettled(
     records: Mapping[str, Sequence[Record]], stored: Mapping[str, Mapping[Key, Stored]], everything: bool = False
 ) -> Unsettled:
-    """What has to be held against the messages; with `everything` all days that are stored, too."""
+    """What has to be held against the messages; with `everything` all days that are stored, too.
+
+    Gaps hold no messages: one that is new or another follows blocks that are.
+    """
     told: set[date] = set()
     sessions: set[str] = set()
     starts: list[datetime] = []
     for name in ("daily", "projects", "session", "blocks"):
         for record in records.get(name, ()):
             old = stored[name].get(record.key)
-            settled = old is not None and old.content_hash == record.content_hash
-            if record.source != CLAUDE or (old is not None and settled and old.coverage is not Coverage.CCUSAGE):
+            is_settled = (
+                old is not None and old.content_hash == record.content_hash and old.coverage is not Coverage.CCUSAGE
+            )
+            if record.source != CLAUDE or record.is_gap or is_settled:
                 continue
             if name == "session":
                 sessions.add(record.record_key)
