@@ -4078,14 +4078,19 @@ class Store:
     # -- writing --
 
     def write_plans(
-        self, plans: Iterable[Plan], repair: bool = False, created: Mapping[ChildKey, datetime] | None = None
+        self,
+        plans: Iterable[Plan],
+        repair: bool = False,
+        created: Mapping[ChildKey, datetime] | None = None,
+        children: ChildrenOf | None = None,
     ) -> None:
         """Delete what is changed or removed, then insert what is new or changed, children with it.
 
         The order makes a crash harmless: rows go after their children and come back after them. So no
         child is left without a row that the next import knows of, and a row that has come back is whole.
         `repair` deletes the children of rows that are not there, too: after a crash there may be some. `created` tells
-        when rows that are new here were first imported elsewhere.
+        when rows that are new here were first imported elsewhere. `children` of changed rows, where they are known, save
+        writing the same names of models again.
 
         Nothing is deleted that is newer than what the plan has seen, and what is inserted is newer: a DELETE that a
         server runs late, after its retry and the inserts, finds nothing. updated_at has seconds, so where a row was
@@ -4098,16 +4103,29 @@ class Store:
         seen = max((row.updated_at for rows in gone.values() for row in rows), default=EPOCH)
         if repair:  # children that lost their row are not older than any row
             seen = max(seen, self.read_newest_child())
-        self._delete_children([child_key(row) for row in parents], seen)
+        known = {} if repair else children or {}
+        named = {
+            child_key(record)
+            for plan in plans
+            for record, old in plan.changed
+            if (its := known.get(child_key(old))) is not None and its.models == record.models
+        }
+        self._delete_children([child_key(row) for row in parents], seen, named)
         for report, rows in gone.items():
             self._delete(REPORTS[report], [row.key for row in rows], seen)
         stamp = max(datetime.now(timezone.utc).replace(microsecond=0), seen + timedelta(seconds=1))
         changed = [old for plan in plans for _, old in plan.changed]
         since = {**(created or {}), **{child_key(old): old.created_at for old in changed}}
         for batch in batches([record for plan in plans for record in plan.written]):
-            self._insert_records(batch, since, stamp)
+            self._insert_records(batch, since, stamp, named)
 
-    def _insert_records(self, records: Sequence[Record], created: Mapping[ChildKey, datetime], stamp: datetime) -> None:
+    def _insert_records(
+        self,
+        records: Sequence[Record],
+        created: Mapping[ChildKey, datetime],
+        stamp: datetime,
+        named: Collection[ChildKey] = (),
+    ) -> None:
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
         # children before the rows of the reports
         rows: dict[str, list[dict[str, Any]]] = {BREAKDOWNS_TABLE: [], MODELS_TABLE: []}
@@ -4119,7 +4137,8 @@ class Store:
             for model, usage in record.breakdowns.items():
                 tokens = dict(zip(USAGE_COLUMNS, usage.tokens, strict=True))
                 rows[BREAKDOWNS_TABLE].append({**child, "model_name": model, **tokens, "cost": usage.cost, **stamps})
-            rows[MODELS_TABLE] += [{**child, "model_name": model, **stamps} for model in record.models]
+            names = () if child_key(record) in named else record.models
+            rows[MODELS_TABLE] += [{**child, "model_name": model, **stamps} for model in names]
             row = {**record.columns, **own, **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True))}
             row |= {report.cost_column: record.usage.cost, "models_count": len(record.models)}
             row |= {"raw_data": record.raw_data, "content_hash": record.content_hash}
@@ -4129,9 +4148,10 @@ class Store:
             if inserted:
                 self.insert(table, inserted)
 
-    def _delete_children(self, keys: Sequence[ChildKey], seen: datetime) -> None:
-        for run in chunked(keys):
-            for table in (BREAKDOWNS_TABLE, MODELS_TABLE):
+    def _delete_children(self, keys: Sequence[ChildKey], seen: datetime, named: Collection[ChildKey]) -> None:
+        of_table = {BREAKDOWNS_TABLE: keys, MODELS_TABLE: [key for key in keys if key not in named]}
+        for table, its_keys in of_table.items():
+            for run in chunked(its_keys):
                 self._delete_where(
                     table, f"{OWNED} AND {SEEN} AND {CHILD_KEYS}", {"keys": run, "seen": int(seen.timestamp())}
                 )
@@ -5280,13 +5300,14 @@ def import_reports(
                 outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
             outcome.warnings = import_warnings(records, messages) + computer_warnings(store, last, fetched)
             writing = [plan for plan in outcome.plans.values() if kept_in is not None or not plan.is_empty]
+            replaced = past.replaced_by(writing)
             if writing:
-                keep_safe(fetched, past.replaced_by(writing), folder, kept_in)
+                keep_safe(fetched, replaced, folder, kept_in)
             remember(config, Fixed(fixed.timezone, fixed.privacy))
             if last is None and writing:
                 unfinished = Outcome(import_id, fetched, {}, {"import": ImporterError(UNFINISHED)}, [], None)
                 store.write_history(history_row(unfinished, started, {}, privacy))
-            store.write_plans(writing, repair=kept_in is not None)
+            store.write_plans(writing, kept_in is not None, children=replaced.children)
             store.check_written(writing)
             outcome.totals = store.read_totals()
             outcome.missing += not_found(records, outcome.totals["days_by_source"], fetched.unreadable)
