@@ -4602,16 +4602,12 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
     and between sessions the order stays. What is gone of such a session, a sub-agent's log, has the projects in `former`.
     """
     here = {file.file_id for file in found}
-    at_home = {(file.session_id, file.project_id) for file in found}
     gone: defaultdict[int, list[KnownLog]] = defaultdict(list)
     for file_id, log_read in known.items():
         if file_id not in here:
             gone[log_read.name_id].append(log_read)
-    former: dict[str, tuple[str, ...]] = {}
-    for file in found:
-        read_at = known[file.file_id].read_at if file.file_id in known and known[file.file_id].reader > NOT_READ else -1
-        projects = {other.project_id for other in gone.get(file.name_id, ()) if other.read_at > read_at}
-        former[file.file_id] = tuple(sorted(p for p in projects if (file.session_id, p) not in at_home))
+    vacant = {name_id: logs[0].place for name_id, logs in gone.items()}
+    at_home = {(file.session_id, file.project_id) for file in found} if gone else set()
     taken = sorted({old.place for old in known.values()})
     places: dict[str, int] = {}
     new: list[LogFile] = []
@@ -4625,21 +4621,27 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
         new.clear()
 
     for file in found:
-        old = known.get(file.file_id) or next(iter(gone.pop(file.name_id, ())), None)
-        if old is None:
+        place = known[file.file_id].place if file.file_id in known else vacant.pop(file.name_id, None)
+        if place is None:
             new.append(file)
             continue
         place_new()
-        places[file.file_id] = before = old.place
+        places[file.file_id] = before = place
     place_new()
+
+    def former_projects(file: LogFile) -> tuple[str, ...]:
+        old = known.get(file.file_id)
+        read_at = old.read_at if old is not None and old.reader > NOT_READ else -1
+        projects = {other.project_id for other in gone.get(file.name_id, ()) if other.read_at > read_at}
+        return tuple(sorted(p for p in projects if (file.session_id, p) not in at_home))
 
     def is_read(file: LogFile) -> bool:
         old = known.get(file.file_id)
         is_same = old is not None and (old.size, old.modified) == (file.size, file.modified) and old.reader >= reader
-        return is_same and not former[file.file_id]
+        return is_same and not (gone and former_projects(file))
 
     return [
-        dataclasses.replace(file, place=places[file.file_id], former=former[file.file_id])
+        dataclasses.replace(file, place=places[file.file_id], former=former_projects(file))
         for file in found
         if everything or not is_read(file)
     ]
