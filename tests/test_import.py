@@ -23,7 +23,7 @@ import sample_logs
 from conftest import IMPORTER, NEWEST, USAGE_TABLES, Machine, thorough
 from importer_process import run_importer
 
-VERSIONS = ["15.9.7", "18.0.11", "19.0.3", NEWEST, *thorough("17.2.1", "20.0.11")]
+VERSIONS = ["18.0.11", "19.0.3", NEWEST, *thorough("15.9.7", "17.2.1", "20.0.11")]
 OLD_COMMANDS = {
     "daily": ["daily"],
     "monthly": ["monthly"],
@@ -113,7 +113,7 @@ def test_a_second_import_rewrites_nothing(imported_by: Imported, version: str) -
     assert sum(changed.values()) == changed["blocks"]
 
 
-@pytest.mark.parametrize("version", ["18.0.11", NEWEST])
+@pytest.mark.parametrize("version", [NEWEST, *thorough("18.0.11")])
 def test_history_outlives_the_logs_and_follows_what_grows(imported_by: Imported, version: str) -> None:
     machine = imported_by(version)
     before = machine.sums()

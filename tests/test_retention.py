@@ -136,7 +136,7 @@ def test_rows_go_and_months_stay_unless_named(lived: Machine, tmp_path: Path) ->
     lived.imported("--archive", str(tmp_path / "archive"), "--quiet")
     steps = 0
     while killed(lived, steps + 1, "--forget", "--before", str(DAY), "--yes"):
-        steps += 6
+        steps += 9
     assert steps > 8, steps
     expected = since(before, DAY)
     sessions = f"SELECT count() FROM ccusage_usage_sessions WHERE last_activity < '{DAY}'"
@@ -173,7 +173,7 @@ def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server
     lived.imported("--archive", str(tmp_path / "archive"), "--quiet")
     steps = 0
     while killed(lived, steps + 1, "--forget", "--project", names[project], "--yes"):  # by its path
-        steps += 6
+        steps += 9
         if named(lived, project) == []:
             break
     assert steps > 6, steps
@@ -214,8 +214,8 @@ def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
     assert sums(renamed) != expected
     steps = 0
     while killed(renamed, steps + 1, "--rename-machine", "vm", "new"):
-        steps += 5
-        if steps == 15:  # the next import goes on as well
+        steps += 7
+        if steps == 14:  # the next import goes on as well
             renamed.imported("--quiet")
             break
     assert steps > 5
