@@ -3074,12 +3074,13 @@ def plan_blocks(
         # one that is cut otherwise holds messages that stored blocks have
         blocks = [record for record in blocks if record.source != CLAUDE or record.record_key in known]
         starts = sorted(followers)
+        ends = {gap.key: gap.ended for gap in derived_gaps}
 
         def is_true(gap: Record) -> bool:
-            """Whether ccusage has seen the last message before it."""
-            before = bisect.bisect_right(starts, gap.began)
+            """Whether ccusage has seen the last message before it, which is five hours older, and the first one after it."""
+            before = bisect.bisect_right(starts, gap.began - BLOCK_LENGTH)
             follower = followers[starts[before - 1]] if before and gap.source == CLAUDE else ""
-            return follower in ("", gap.record_key)
+            return follower in ("", gap.record_key) and ends.get(gap.key, gap.ended) == gap.ended
 
         gaps = list(filter(is_true, gaps))
         told_gaps = {gap.key for gap in gaps}

@@ -373,6 +373,31 @@ def test_a_gap_after_a_message_that_ccusage_no_longer_sees_last_is_none() -> Non
     assert [row.raw_data for row in plan.new] == ["{}"]
 
 
+@pytest.mark.parametrize(
+    ("end", "raw_data"),
+    [
+        (14.75, "{}"),  # ccusage's own, though it ends within the hour in which the next block starts
+        (20, '{"derivedFrom"'),  # ccusage does not see the first message after it
+    ],
+)
+def test_a_gap_is_ccusages_own_where_it_has_seen_what_is_before_and_after_it(end: float, raw_data: str) -> None:
+    blocks = [block(9.25, 10), block(14, 5)]
+    told = [dataclasses.replace(blocks[0], columns={**blocks[0].columns, "start_time": at(9)}), blocks[1]]
+    messages = known(message(9.25), message(14.75, 5))
+    plan = ci.plan_blocks([*told, gap(14.25, end)], {}, messages, Rules(now=at(99)))
+    [row] = [row for row in plan.new if row.is_gap]
+    assert (row.ended, row.raw_data.partition(":")[0]) == (at(14.75), raw_data)
+    # and stays when nothing has changed since
+    stored = index(*plan.new)
+    assert not ci.plan_blocks([*plan.new, gap(14.25, end)], stored).written
+
+
+def test_gaps_alone_are_no_reason_to_read_messages() -> None:
+    everything: dict[str, dict[Key, Stored]] = {name: {} for name in ci.REPORTS}
+    assert not ci.unsettled({"blocks": [gap(14.25, 20)]}, everything).days
+    assert ci.unsettled({"blocks": [block(9, 1)]}, everything).days
+
+
 def test_an_active_block_has_burn_rate_and_projection() -> None:
     sums = [message(10, 30, cost=3.0), message(12, 30, cost=3.0)]
     columns = ci.block_columns(at(10), at(15), sums, at(13))
