@@ -267,6 +267,24 @@ def test_of_a_session_whose_project_is_another_now_all_days_are_looked_at() -> N
     assert {date(2026, 11, number) for number in range(6, 11)} <= days
 
 
+def test_a_covered_row_whose_price_is_missing_now_is_kept_as_it_is() -> None:
+    """`keep_prices` has put the stored cost into it."""
+    told, messages = daily(10, 30), known(message(9, 30))
+    repriced = Rules(frozenset({("daily", told.key)}))
+    assert totals(ci.plan_sums("daily", [told], index(daily(10, 30, MESSAGES)), messages, repriced)) == {
+        "kept": {TENTH: 30}
+    }
+    grown, more = daily(10, 40), known(message(9, 40))
+    assert totals(ci.plan_sums("daily", [grown], index(daily(10, 30, MESSAGES)), more, repriced)) == {
+        "changed": {TENTH: 40}
+    }
+
+
+def test_what_ccusage_tells_of_each_project_day_and_model() -> None:
+    told = [project_day("a", 5), dataclasses.replace(project_day("b", 7), source="codex")]
+    assert ci.model_days(told) == {("a", MIDNIGHT.date(), "opus"): tokens(5, 5.0)}
+
+
 # ---- what it costs ------------------------------------------------------------------------------------
 
 

@@ -118,6 +118,13 @@ def test_a_block_and_a_gap() -> None:
     assert gap.columns["actual_end_time"] is None
 
 
+def test_a_block_that_does_not_tell_its_entries_has_none() -> None:
+    block = {**recorded("20.0.24").documents["blocks"]["blocks"][-1]}
+    del block["entries"]
+    [record] = reshape("blocks", {"blocks": [block]})
+    assert record.columns["entries"] == 0
+
+
 def test_burn_rate_and_projection_come_out_of_their_objects() -> None:
     block = {
         **recorded("20.0.24").documents["blocks"]["blocks"][-1],
