@@ -118,6 +118,23 @@ def test_a_block_and_a_gap() -> None:
     assert gap.columns["actual_end_time"] is None
 
 
+@pytest.mark.parametrize(("field", "value"), [("isActive", "yes"), ("isGap", 1), ("entries", 2**32)])
+def test_a_block_with_a_value_that_no_column_holds_is_an_error(field: str, value: Any) -> None:
+    block = {**recorded("20.0.24").documents["blocks"]["blocks"][-1], field: value}
+    with pytest.raises(ImporterError, match=f"{field} is "):
+        reshape("blocks", {"blocks": [block]})
+
+
+def test_no_project_with_usage_is_told_as_no_day() -> None:
+    """As ccusage 20 does; beside projects, or in another report, an empty list of days says nothing of the kind."""
+    assert reshape("projects", {"daily": []}) == []
+    [row] = reshape("projects", {"projects": {"p": [DAY]}, "daily": []})
+    assert row.columns["project_id"] == hashed("p")
+    for report, document in (("projects", {"daily": [DAY]}), ("blocks", {"daily": []})):
+        with pytest.raises(ImporterError, match="ccusage's answer has no"):
+            reshape(report, document)
+
+
 def test_a_block_that_does_not_tell_its_entries_has_none() -> None:
     block = {**recorded("20.0.24").documents["blocks"]["blocks"][-1]}
     del block["entries"]
