@@ -19,7 +19,7 @@ ONE_DAY = datetime(2026, 6, 9, 13, 20, tzinfo=timezone.utc)
 SHORT = {  # seed, switches, end, imports
     "rows that lose a part and grow, another zone": (
         1,
-        {"newer", "zones", "forks", "agents", "sparse", "midnight"},
+        {"newer", "zones", "forks", "agents", "sparse"},
         None,
         4,
     ),
