@@ -23,7 +23,7 @@ import sample_logs
 from conftest import IMPORTER, NEWEST, USAGE_TABLES, Machine, thorough
 from importer_process import run_importer
 
-VERSIONS = ["18.0.11", "19.0.3", NEWEST, *thorough("15.9.7", "17.2.1", "20.0.11")]
+VERSIONS = ["18.0.11", NEWEST, *thorough("15.9.7", "17.2.1", "19.0.3", "20.0.11")]  # the simulator takes all
 OLD_COMMANDS = {
     "daily": ["daily"],
     "monthly": ["monthly"],
@@ -173,6 +173,7 @@ def test_an_update_of_ccusage_after_a_cleanup_keeps_the_history_of_projects(impo
         assert_same(sums, dict.fromkeys(sums, sums["daily"]))
 
 
+@pytest.mark.thorough  # as the simulator does
 def test_two_versions_of_ccusage_in_turn_count_nothing_twice(laptop: Machine) -> None:
     """Cron finds one version, a person another. The laptop has begun with the newest."""
     machine = laptop

@@ -21,7 +21,7 @@ SHORT = {  # seed, switches, end, imports
         1,
         {"newer", "zones", "forks", "agents", "sparse"},
         None,
-        4,
+        3,
     ),
     "a server with faults, late files, round the clock": (
         2,
