@@ -671,8 +671,8 @@ TOOLS_TABLE = "ccusage_tool_calls"
 LOG_FILES_TABLE = "ccusage_log_files"
 ACTIVITY_TABLE = "ccusage_activity"
 FORGOTTEN_TABLE = "ccusage_forgotten"
-LOG_TABLES = (MESSAGES_TABLE, TOOLS_TABLE, LOG_FILES_TABLE)  # in this order: what is read is told last
 CONVERSATION_KEYS = {MESSAGES_TABLE: "message_id", TOOLS_TABLE: "tool_use_id"}
+LOG_TABLES = (*CONVERSATION_KEYS, LOG_FILES_TABLE)  # in this order: what has been read is told last
 # Rows after their children: a row that is there is whole.
 USAGE_TABLES = (BREAKDOWNS_TABLE, MODELS_TABLE, *(report.table for report in REPORTS.values()))
 
@@ -4758,7 +4758,7 @@ def read_batch(
     with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
         engine.command("SYSTEM JEMALLOC PURGE")
     moved = sorted({(file.session_id, former, file.project_id) for file in files for former in file.former})
-    for table in (MESSAGES_TABLE, TOOLS_TABLE):
+    for table in CONVERSATION_KEYS:
         store.insert_from(engine, table, statements[table], bound(statements[table]))
         if moved:
             store.insert_from(store, table, statements["moved"], {"table": table, "moved": moved})
@@ -8470,7 +8470,9 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
                 last = store.read_last_import()
             names = omit(seen_names(fetched, privacy), store.forgotten.projects)
             write_names(config, names, claude_folders(os.environ))
-            outcome = import_reports(store, fetched, last, clock, None, logs.told, logs.again, reshaped)
+            outcome = import_reports(
+                store, fetched, last, clock, logs=logs.told, read_again=logs.again, reshaped=reshaped
+            )
         except ImporterError as error:
             if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:
                 with contextlib.suppress(ImporterError):

@@ -2491,8 +2491,7 @@ HAVING prompts > 0;
 --     responses? #, tools? #, tokens? ~, minutes? min
 -- tunables: days 1..20000, top 1..1000000
 WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
--- As ccusage_fct_prompts, which numbers the prompts of all time. What they set off is looked for from a week before: who
--- goes on after a longer pause gives a prompt.
+-- As in prompt_cost.
 placed AS
 (
     SELECT
