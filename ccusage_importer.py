@@ -64,7 +64,7 @@ import uuid
 import zoneinfo
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from enum import Enum
@@ -3519,16 +3519,63 @@ def with_retries(config: Config, what: str, action: Callable[[], Any], attempts:
     raise AssertionError("unreachable")
 
 
+class Connections:
+    """One for the thread that asks and, where things can be done at once, one for a thread that helps it.
+
+    A server's client serves both. In process a connection does one thing at a time, so the helper opens its own.
+    """
+
+    def __init__(self, client: Client, connect: Callable[[], Client] | None = None) -> None:
+        self.first = client
+        self.connect = connect
+        self.helpers = threading.local()
+        self.opened = [client]
+        self.helper = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    @property
+    def client(self) -> Client:
+        """This thread's."""
+        return cast("Client", getattr(self.helpers, "client", self.first))
+
+    def together(self, actions: Sequence[Callable[[], T]]) -> list[T]:
+        """What these give; every second one is left to the helper. All have ended when it returns or raises."""
+        if len(actions) < 2:
+            return [action() for action in actions]
+        helped = self.helper.submit(self._help, actions[1::2])
+        try:
+            own = [action() for action in actions[::2]]
+        finally:
+            wait([helped])
+        return [result for pair in itertools.zip_longest(own, helped.result()) for result in pair][: len(actions)]
+
+    def _help(self, actions: Sequence[Callable[[], T]]) -> list[T]:
+        if self.connect is not None and self.client is self.first:
+            self.helpers.client = self.connect()
+            self.opened.append(self.client)
+        self.client.database = self.first.database
+        return [action() for action in actions]
+
+    def close(self) -> None:
+        self.helper.shutdown()
+        for client in self.opened:
+            with contextlib.suppress(Exception):
+                client.close()
+
+
 class Store:
     """One ClickHouse, embedded or served, seen from one machine and user. Never prints."""
 
-    def __init__(self, config: Config, client: Client) -> None:
+    def __init__(self, config: Config, connections: Connections) -> None:
         self.config = config
-        self.client = client
+        self.connections = connections
         self.attempts = STATEMENT_ATTEMPTS
         self.column_types: dict[tuple[str, str], str] = {}
         self.known_forgotten: Forgotten | None = None
         self.is_team = False  # of Merge tables, over the databases of several people; known after `read_schema`
+
+    @property
+    def client(self) -> Client:
+        return self.connections.client
 
     # -- every statement goes through one of these three --
 
@@ -3593,8 +3640,7 @@ class Store:
         return with_retries(self.config, " ".join(sql.split())[:300], statement, self.attempts)
 
     def close(self) -> None:
-        with contextlib.suppress(Exception):
-            self.client.close()
+        self.connections.close()
 
     def insert_from(self, engine: Store, table: str, select: str, parameters: Mapping[str, Any]) -> None:
         """Insert what a SELECT in an engine gives, by the names of its columns, as rows of this machine and user.
@@ -4112,8 +4158,13 @@ class Store:
             if (its := known.get(child_key(old))) is not None and its.models == record.models
         }
         self._delete_children([child_key(row) for row in parents], seen, named)
-        for report, rows in gone.items():
-            self._delete(REPORTS[report], [row.key for row in rows], seen)
+        self.connections.together(
+            [
+                functools.partial(self._delete, REPORTS[report], [row.key for row in rows], seen)
+                for report, rows in gone.items()
+                if rows
+            ]
+        )
         stamp = max(datetime.now(timezone.utc).replace(microsecond=0), seen + timedelta(seconds=1))
         changed = [old for plan in plans for _, old in plan.changed]
         since = {**(created or {}), **{child_key(old): old.created_at for old in changed}}
@@ -4128,8 +4179,8 @@ class Store:
         named: Collection[ChildKey] = (),
     ) -> None:
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
-        # children before the rows of the reports
-        rows: dict[str, list[dict[str, Any]]] = {BREAKDOWNS_TABLE: [], MODELS_TABLE: []}
+        children: dict[str, list[dict[str, Any]]] = {BREAKDOWNS_TABLE: [], MODELS_TABLE: []}
+        rows: dict[str, list[dict[str, Any]]] = {}
         for record in records:
             report = REPORTS[record.report]
             own = {"source": record.source, **owner}
@@ -4137,25 +4188,31 @@ class Store:
             child = {"record_type": report.record_type, **own, "record_key": record.record_key}
             for model, usage in record.breakdowns.items():
                 tokens = dict(zip(USAGE_COLUMNS, usage.tokens, strict=True))
-                rows[BREAKDOWNS_TABLE].append({**child, "model_name": model, **tokens, "cost": usage.cost, **stamps})
+                children[BREAKDOWNS_TABLE].append(
+                    {**child, "model_name": model, **tokens, "cost": usage.cost, **stamps}
+                )
             names = () if child_key(record) in named else record.models
-            rows[MODELS_TABLE] += [{**child, "model_name": model, **stamps} for model in names]
+            children[MODELS_TABLE] += [{**child, "model_name": model, **stamps} for model in names]
             row = {**record.columns, **own, **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True))}
             row |= {report.cost_column: record.usage.cost, "models_count": len(record.models)}
             row |= {"raw_data": record.raw_data, "content_hash": record.content_hash}
             row |= {"coverage": record.coverage.value, **stamps}
             rows.setdefault(report.table, []).append(row)
-        for table, inserted in rows.items():
-            if inserted:
-                self.insert(table, inserted)
+        for part in (children, rows):  # one after the other
+            self.connections.together(
+                [functools.partial(self.insert, table, inserted) for table, inserted in part.items() if inserted]
+            )
 
     def _delete_children(self, keys: Sequence[ChildKey], seen: datetime, named: Collection[ChildKey]) -> None:
         of_table = {BREAKDOWNS_TABLE: keys, MODELS_TABLE: [key for key in keys if key not in named]}
-        for table, its_keys in of_table.items():
-            for run in chunked(its_keys):
-                self._delete_where(
-                    table, f"{OWNED} AND {SEEN} AND {CHILD_KEYS}", {"keys": run, "seen": int(seen.timestamp())}
-                )
+        condition = f"{OWNED} AND {SEEN} AND {CHILD_KEYS}"
+        self.connections.together(
+            [
+                functools.partial(self._delete_where, table, condition, {"keys": run, "seen": int(seen.timestamp())})
+                for table, its_keys in of_table.items()
+                for run in chunked(its_keys)
+            ]
+        )
 
     def _delete(self, report: Report, keys: Sequence[Key], seen: datetime) -> None:
         for run in chunked(keys):
@@ -4176,6 +4233,16 @@ class Store:
         plans = [plan for plan in plans if not plan.is_empty]
         if not plans:
             return
+        checks = [functools.partial(check, plans) for check in (self._rows_not_written, self._children_not_written)]
+        wrong = [name for names in self.connections.together(checks) for name in names]
+        if wrong:
+            raise ImporterError(
+                f"{len(wrong)} stored rows are not what was written: {', '.join(wrong[:3])}",
+                "is another machine or container using the same machine and user name? Set MACHINE_NAME. "
+                "The fetched reports are kept; the next import tries again",
+            )
+
+    def _rows_not_written(self, plans: Iterable[Plan]) -> list[str]:
         records = {plan.report: [*plan.written, *plan.unchanged] for plan in plans}
         stored = self.read_stored({**{name: [] for name in REPORTS}, **records})
         wrong: list[str] = []
@@ -4188,7 +4255,10 @@ class Store:
                 or (row.content_hash, row.usage) != (record.content_hash, record.usage)
             ]
             wrong += [f"{plan.report} {old.record_key} (not deleted)" for old in plan.removed if old.key in now]
-        del stored
+        return wrong
+
+    def _children_not_written(self, plans: Iterable[Plan]) -> list[str]:
+        wrong: list[str] = []
         for batch in batches([record for plan in plans for record in plan.written]):
             children = self.read_children([child_key(record) for record in batch])
             wrong += [
@@ -4196,12 +4266,7 @@ class Store:
                 for record in batch
                 if children[child_key(record)] != Children(record.models, record.breakdowns)
             ]
-        if wrong:
-            raise ImporterError(
-                f"{len(wrong)} stored rows are not what was written: {', '.join(wrong[:3])}",
-                "is another machine or container using the same machine and user name? Set MACHINE_NAME. "
-                "The fetched reports are kept; the next import tries again",
-            )
+        return wrong
 
     def write_activity(self, days: Mapping[date, Activity]) -> None:
         """Insert what is more than is stored of these days: of a day's rows the engine keeps the one with most."""
@@ -4362,7 +4427,10 @@ def open_store(config: Config) -> Store:
             send_receive_timeout=ANSWER_SECONDS,
         )
 
-    store = Store(config, with_retries(config, f"open {config.target}", connect, STATEMENT_ATTEMPTS))
+    def open_client() -> Client:
+        return cast("Client", with_retries(config, f"open {config.target}", connect, STATEMENT_ATTEMPTS))
+
+    store = Store(config, Connections(open_client(), open_client if config.embedded else None))
     version = str(store.client.server_version)
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_ENGINE:
         store.close()
@@ -4379,7 +4447,7 @@ def open_memory_engine(config: Config) -> Store:
     def connect() -> Client:
         return clickhouse_connect.get_client(interface="chdb", settings=EMBEDDED_SETTINGS)
 
-    return Store(local, with_retries(local, "open an engine in memory", connect, 1))
+    return Store(local, Connections(with_retries(local, "open an engine in memory", connect, 1)))
 
 
 def has_embedded_data(config: Config) -> bool:
@@ -5428,7 +5496,7 @@ def history_row(
 
 def owned_by(store: Store, machine_name: str, user_name: str) -> Store:
     """The same database seen from another machine and user."""
-    other = Store(dataclasses.replace(store.config, machine_name=machine_name, user_name=user_name), store.client)
+    other = Store(dataclasses.replace(store.config, machine_name=machine_name, user_name=user_name), store.connections)
     other.column_types = store.column_types
     return other
 
@@ -6652,11 +6720,13 @@ def with_names(answer: Answer, names: Mapping[str, str]) -> Answer:
 
 def fetch_statistics(store: Store, selection: Selection, places: Collection[str]) -> dict[str, Answer]:
     """The answers of all queries that are shown in one of the places, as far as the selection holds for them."""
-    return {
-        name: ask_query(store, query, selection)
+    queries = {
+        name: query
         for name, query in named_queries().items()
         if not query.shown.places.keys().isdisjoint(places) and selection.holds_for(query)
     }
+    asked = [functools.partial(ask_query, store, query, selection) for query in queries.values()]
+    return dict(zip(queries, store.connections.together(asked), strict=True))
 
 
 # ---- names for people: what the hashes stand for, in a private file of this machine ------------------
@@ -9066,6 +9136,7 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
             projects = project_ids(config, options.project)
             known = Forgotten(projects=projects)
             stored = {row.project or row.record_key[11:] for rows in rows_to_go(store, known).values() for row in rows}
+            stored |= store.forgotten.projects  # of a run that was killed there may be no row left, but its messages
             if not (stored := stored & projects):
                 raise unknown(
                     "--project",

@@ -564,7 +564,7 @@ def at(day: int, hour: int = 0, minute: int = 0, month: int = 1) -> datetime:
 def write(store: ci.Store, machine: str, user: str, records: Sequence[ci.Record]) -> ci.Store:
     """Store these records as this machine and user, through the importer's own Store."""
     config = dataclasses.replace(store.config, machine_name=machine, user_name=user)
-    mine = ci.Store(config, store.client)
+    mine = ci.Store(config, store.connections)
     mine.column_types = store.column_types
     mine.write_plans(ci.Plan(report, new=[r for r in records if r.report == report]) for report in ci.REPORTS)
     return mine

@@ -139,16 +139,15 @@ def expected(story: Story, make_once: MakeOnce) -> dict[str, list[tuple[Any, ...
 # ---- the process dies ---------------------------------------------------------------------------------
 
 DIE_AT = """
-    import os
-    count = 0
+    import itertools, os
+    numbers = itertools.count(1)  # two threads write
     attempt = ci.Store._attempt
     def counting(self, sql, statement):
-        global count
         if not sql.lstrip().startswith(('INSERT', 'DELETE')):
             return attempt(self, sql, statement)
-        count += 1
+        number = next(numbers)
         result = attempt(self, sql, statement)
-        if count == {step}:
+        if number == {step}:
             os.kill(os.getpid(), 9)
         return result
     ci.Store._attempt = counting
