@@ -172,7 +172,6 @@ CREATE TABLE IF NOT EXISTS ccusage_model_breakdowns
     updated_at            DateTime('UTC')                                                                    COMMENT 'last change of the row, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY record_type
 ORDER BY (record_type, source, machine_name, user_name, record_key, model_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'tokens and cost of each model in each record (ccusage tells none for blocks)';
@@ -190,7 +189,6 @@ CREATE TABLE IF NOT EXISTS ccusage_models_used
     updated_at   DateTime('UTC')                                                                    COMMENT 'last change of the row, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)
-PARTITION BY record_type
 ORDER BY (record_type, source, machine_name, user_name, record_key, model_name)
 SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'models of each record';

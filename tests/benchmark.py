@@ -131,7 +131,7 @@ def start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.
     )
 
 
-COMPILED = "import sys, ccusage_importer; sys.exit(ccusage_importer.main())"
+COMPILED = "import ccusage_importer; ccusage_importer.run_command()"
 
 
 def run_importer(environment: Mapping[str, str], *arguments: str) -> None:
