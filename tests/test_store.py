@@ -846,3 +846,38 @@ def test_a_statement_is_tried_again_where_that_can_help(store: ci.Store, monkeyp
     with pytest.raises(ImporterError):
         fails(1, busy)
     assert (len(calls), slept) == (1, [])
+
+
+def test_what_was_merged_long_ago_is_no_longer_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is over before the engine in process would clean up: without help the files of every import stay."""
+    config = ci.read_config({"CCUSAGE_DB_PATH": str(tmp_path), "MACHINE_NAME": "m"}, ci.make_parser().parse_args([]))
+    counting = "SELECT countIf(active), countIf(NOT active) FROM system.parts WHERE table = 'ccusage_usage_daily'"
+
+    def opened_again(store: ci.Store | None) -> ci.Store:
+        if store is not None:
+            store.close()
+        store, _ = ci.open_ready_store(config, make_schema=True)
+        assert store is not None
+        store.query("SYSTEM WAIT LOADING PARTS ccusage_usage_daily")
+        return store
+
+    store = opened_again(None)
+    for day in range(1, 13):
+        run(store, fetched(store, {f"2026-10-{day:02}": day}))
+    expected = everything(store, NOON)
+    store.command("OPTIMIZE TABLE ccusage_usage_daily FINAL")
+    [(active, outdated)] = store.query(counting)
+    assert (active, outdated > 10) == (1, True)
+    store = opened_again(store)
+    assert store.query(counting)[0][1] >= outdated  # merged just now: it may not be on the disk yet
+    monkeypatch.setattr(ci, "MERGED_SECONDS", 0)
+    time.sleep(1.1)
+    for _ in range(5):  # what the engine has not yet found again when it is asked stays for the next time
+        store = opened_again(store)
+        if store.query(counting) == [(1, 0)]:
+            break
+    try:
+        assert store.query(counting) == [(1, 0)]
+        assert everything(store, NOON) == expected
+    finally:
+        store.close()
