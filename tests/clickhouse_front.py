@@ -6,7 +6,7 @@
 Speaks: a query in the body, in `query=` or in a form; settings and `param_*` in the URL or a form;
 `INSERT ... FORMAT Native` and other formats with their data behind the statement; request bodies compressed
 with gzip, lz4 or zstd; users and passwords in headers, Basic authentication or the URL; exception codes.
-One statement at a time: the engine is one, its clients may be many. Listens on 127.0.0.1 alone, and ends
+A few statements at a time, as many as there are sessions. Listens on 127.0.0.1 alone, and ends
 when its standard input does, so it cannot outlive the test that started it.
 
 With --config the engine is opened with this configuration of ClickHouse; its users_config says what the user
@@ -29,6 +29,7 @@ import email.policy
 import importlib
 import json
 import os
+import queue
 import re
 import ssl
 import sys
@@ -43,6 +44,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+import chdb
 from chdb import session as chdb_session
 
 PROTOCOL_PARAMETERS = {
@@ -50,42 +52,43 @@ PROTOCOL_PARAMETERS = {
     "session_check", "compress", "decompress", "enable_http_compression", "wait_end_of_query",
     "send_progress_in_http_headers", "http_headers_progress_interval_ms", "client_protocol_version", "role",
 }  # fmt: skip
+SESSIONS = 1 if chdb.chdb_version[0] == "3" else 3  # version 3 has but one
 WRITES = re.compile(r"\s*(INSERT|DELETE|ALTER|CREATE|DROP|TRUNCATE|RENAME|OPTIMIZE|GRANT|REVOKE)\b", re.IGNORECASE)
 
 
 class Engine:
-    """chDB behind a lock: one statement with its settings and parameters at a time."""
+    """chDB in a few sessions: each takes one statement with its settings and parameters at a time."""
 
     def __init__(self, path: str, config: Path | None = None) -> None:
-        self.session = chdb_session.Session(f"{path}?config-file={config}" if config else path)
-        self.lock = threading.Lock()
+        self.idle: queue.SimpleQueue[chdb_session.Session] = queue.SimpleQueue()
+        for _ in range(SESSIONS):
+            self.idle.put(chdb_session.Session(f"{path}?config-file={config}" if config else path))
         self.statements: Counter[str] = Counter()
 
     def execute(
         self, sql: str, data: bytes, database: str, settings: dict[str, str], output_format: str
     ) -> tuple[bytes, str]:
         """Run one statement; returns its output and the name of its format. RuntimeError as chDB raises it."""
-        with self.lock:
-            self.statements[sql.split(None, 1)[0].upper() if sql.split() else ""] += 1
-            if not database:
-                database = "default"
-            self.session.query(f"USE `{database}`")
+        self.statements[sql.split(None, 1)[0].upper() if sql.split() else ""] += 1
+        session = self.idle.get()
+        try:
+            session.query(f"USE `{database or 'default'}`")
             for name, value in settings.items():
-                self.session.query(f"SET {name} = {quoted(value)}")
-            try:
-                if data:
-                    return self._insert(sql, data), output_format
-                explicit = re.search(r"\bFORMAT\s+(\w+)\s*;?\s*$", sql)
-                if explicit:
-                    sql, output_format = sql[: explicit.start()], explicit[1]
-                result = self.session.query(sql, output_format)
-                return (result.bytes() or b"" if result is not None else b""), output_format
-            finally:
-                for name in settings:
-                    if not name.startswith("param_"):
-                        self.session.query(f"SET {name} = DEFAULT")
+                session.query(f"SET {name} = {quoted(value)}")
+            if data:
+                return self._insert(session, sql, data), output_format
+            explicit = re.search(r"\bFORMAT\s+(\w+)\s*;?\s*$", sql)
+            if explicit:
+                sql, output_format = sql[: explicit.start()], explicit[1]
+            result = session.query(sql, output_format)
+            return (result.bytes() or b"" if result is not None else b""), output_format
+        finally:
+            for name in settings:
+                if not name.startswith("param_"):
+                    session.query(f"SET {name} = DEFAULT")
+            self.idle.put(session)
 
-    def _insert(self, sql: str, data: bytes) -> bytes:
+    def _insert(self, session: chdb_session.Session, sql: str, data: bytes) -> bytes:
         """INSERT INTO ... FORMAT X with its data behind it: chDB takes text alone, so through a file."""
         statement = re.match(r"(.*?)\s+FORMAT\s+(\w+)\s*$", sql, re.DOTALL | re.IGNORECASE)
         if statement is None:
@@ -93,7 +96,7 @@ class Engine:
         with tempfile.NamedTemporaryFile(suffix=".data") as file:
             file.write(data)
             file.flush()
-            self.session.query(f"{statement[1]} SELECT * FROM file({quoted(file.name)}, '{statement[2]}')")
+            session.query(f"{statement[1]} SELECT * FROM file({quoted(file.name)}, '{statement[2]}')")
         return b""
 
 
