@@ -3331,7 +3331,9 @@ ORDER BY lines_added DESC, project;
 -- Do tools fail more, edits need more tries, or answers take longer, from version to version?
 -- shown: table "From version to version" in page | version, first_day day, responses #, median_seconds s, tools #,
 --     failed_percent %, right_at_first_go_percent %
-WITH said AS
+-- tunables: days 1..20000
+WITH 180 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+said AS
 (
     SELECT
         version,
@@ -3339,14 +3341,14 @@ WITH said AS
         count() AS responses,
         quantileExact(0.5)(waited_ms) / 1000 AS median_seconds
     FROM ccusage_messages FINAL
-    WHERE kind = 'response' AND version != ''
+    WHERE kind = 'response' AND version != '' AND date > today - days
     GROUP BY version
 ),
 versions AS
 (
     SELECT session_id, source, machine_name, user_name, max(ccusage_messages.version) AS version
     FROM ccusage_messages FINAL
-    WHERE ccusage_messages.version != ''
+    WHERE ccusage_messages.version != '' AND date > today - days
     GROUP BY session_id, source, machine_name, user_name
 ),
 used AS
@@ -3361,6 +3363,7 @@ used AS
         countIf(state = 'error') AS errors,
         countIf(state = 'ok') AS succeeded
     FROM ccusage_tool_calls FINAL
+    WHERE date > today - days
     GROUP BY session_id, source, machine_name, user_name, changed_file
 ),
 did AS
@@ -3939,7 +3942,12 @@ SELECT
     user_name,
     count() AS models
 FROM models
-LEFT ANTI JOIN records USING (kind, record_key, source, machine_name, user_name)
+-- of millions of records a set of hashes takes half the time of a join
+WHERE cityHash64(kind, record_key, source, machine_name, user_name) NOT IN
+(
+    SELECT cityHash64(kind, record_key, source, machine_name, user_name)
+    FROM records
+)
 GROUP BY kind, record_key, source, machine_name, user_name
 ORDER BY record_type, record_key, agent, machine_name, user_name;
 

@@ -41,7 +41,7 @@ for library in ("numpy", "pandas", "pyarrow"):
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "any machine", max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.register_profile("thorough", hypothesis.settings.get_profile("any machine"), max_examples=400)
 

@@ -18,7 +18,7 @@ import conversation_logs
 import duckdb
 import pytest
 import sample_logs
-from conftest import NEWEST, Machine, Server
+from conftest import NEWEST, Machine, Server, thorough
 
 import ccusage_importer as ci
 
@@ -226,7 +226,13 @@ def test_a_restore_that_is_killed_is_done_by_the_next(told: Machine, archive: Pa
     assert ci.STAGING not in client
 
 
-def test_only_what_has_changed_is_written_and_no_kill_harms_it(told: Machine, archive: Path, tmp_path: Path) -> None:
+KILLS = [(3, "ci.Store.write_parquet"), (1, "ci.write_file")]  # before its manifest is written, and after it
+
+
+@pytest.mark.parametrize("kills", [KILLS[:1], *thorough(KILLS[1:])])
+def test_only_what_has_changed_is_written_and_no_kill_harms_it(
+    told: Machine, archive: Path, tmp_path: Path, kills: list[tuple[int, str]]
+) -> None:
     home = tmp_path / "home"
     shutil.copytree(told.home, home, symlinks=True)
     machine = Machine(home)
@@ -236,16 +242,16 @@ def test_only_what_has_changed_is_written_and_no_kill_harms_it(told: Machine, ar
     text = session.read_text(encoding="utf-8")
     session.write_text(text + text.replace('"requestId":"', '"requestId":"more_').replace('"id":"msg', '"id":"more'))
     machine.imported("--quiet", CCUSAGE_USER="ada")
-    for step, act in ((3, "ci.Store.write_parquet"), (1, "ci.write_file")):
+    for step, act in kills:
         patch = DIE_AT.format(step=step) + f"{act} = dying({act})"
         result = machine.run_patched(patch, "--archive", str(now), "--quiet")
         assert result.returncode == -signal.SIGKILL, result.stderr
-        # the first dies before its manifest, the second after it: the archive is the old one, or the new one
+        # the archive is the old one, or the new one
         elsewhere = empty(machine, tmp_path / f"db{step}")
         elsewhere.imported("--restore", str(now), "--quiet")
         assert elsewhere.everything() == (expected if step == 3 else machine.everything())
     assert list(now.glob("*/.*.new"))
-    assert written(machine.imported("--archive", str(now))) == 0
+    assert (written(machine.imported("--archive", str(now))) > 0) == (kills == KILLS[:1])
     assert not list(now.glob("*/.*"))
     changed = {path for path in now.glob("*/*.parquet") if not filecmp.cmp(path, before / path.relative_to(now), False)}
     assert 0 < len(changed) < len(list(now.glob("*/*.parquet"))) / 2 + 2

@@ -421,7 +421,7 @@ def test_days_do_not_cut_short_what_has_periods_of_its_own(imported: Machine) ->
     assert answer(imported, "totals", "--days", "2") != answer(imported, "totals")
 
 
-@pytest.mark.parametrize("arguments", [["--stats"], ["--query"], [], *thorough(["--compare", "month"], ["--check"])])
+@pytest.mark.parametrize("arguments", [["--query"], [], *thorough(["--stats"], ["--compare", "month"], ["--check"])])
 def test_a_reader_that_leaves_and_a_full_disk(imported: Machine, arguments: list[str]) -> None:
     command = [sys.executable, str(IMPORTER), *arguments]
     line = " ".join(f"'{word}'" for word in command)
