@@ -14,6 +14,7 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -49,6 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "ccusage"
 IMPORTER = ROOT / "ccusage_importer.py"
 NEWEST = "20.0.24"
+VERSIONS = ["15.9.7", "17.2.1", "18.0.11", "19.0.3", "20.0.11", NEWEST]  # one of each that speaks in another way
 UV = os.environ.get("UV", "uv")  # `uv run` says where it is: it need not be on the PATH
 COMPLETE_MACHINE = bool(os.environ.get("CCUSAGE_TEST_COMPLETE"))  # .ci/run sets it
 USAGE_TABLES = {
@@ -334,7 +336,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-def install_python(name: str, *packages: str) -> str:
+PYTHONS = {
+    "engine-25.8": ["chdb==3.7.2", "pandas", "pyarrow", "lz4", "backports.zstd"],
+    "parquet-readers": ["pandas>=2.2,<4", "pyarrow>=17,<25"],
+    "pyiceberg": ["pyiceberg>=0.10,<1", "pyarrow>=17,<27"],
+}
+
+
+def install_python(name: str) -> str:
     """A Python with packages that pyproject.toml keeps out (hence --no-config), in a folder that stays from run to run."""
     folder = ROOT / ".cache" / name
     python = folder / "bin" / "python"
@@ -344,7 +353,7 @@ def install_python(name: str, *packages: str) -> str:
         if not (folder / "complete").exists():
             uv = [UV, "--no-config", "--quiet"]
             subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(folder)], check=True)
-            subprocess.run([*uv, "pip", "install", "--python", str(python), *packages], check=True)
+            subprocess.run([*uv, "pip", "install", "--python", str(python), *PYTHONS[name]], check=True)
             (folder / "complete").touch()
     return str(python)
 
@@ -352,19 +361,19 @@ def install_python(name: str, *packages: str) -> str:
 @pytest.fixture(scope="session")
 def oldest_engine() -> str:
     """chDB 3.7, which carries the oldest supported engine, 25.8."""
-    return install_python("engine-25.8", "chdb==3.7.2", "pandas", "pyarrow", "lz4", "backports.zstd")
+    return install_python("engine-25.8")
 
 
 @pytest.fixture(scope="session")
 def parquet_readers() -> str:
     """pandas and pyarrow, with which many will read an archive."""
-    return install_python("parquet-readers", "pandas>=2.2,<4", "pyarrow>=17,<25")
+    return install_python("parquet-readers")
 
 
 @pytest.fixture(scope="session")
 def pyiceberg() -> str:
     """pyiceberg, with which many will read a lake."""
-    return install_python("pyiceberg", "pyiceberg>=0.10,<1", "pyarrow>=17,<27")
+    return install_python("pyiceberg")
 
 
 @pytest.fixture
@@ -403,3 +412,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mappin
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     return os.environ
+
+
+if __name__ == "__main__":  # what the tests would install while they run
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(install_ccusage, VERSIONS))
+        list(pool.map(install_python, PYTHONS))

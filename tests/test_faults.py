@@ -189,7 +189,7 @@ DIE_AFTER = """
 """
 
 
-@pytest.mark.parametrize("where", ["embedded", "server"])
+@pytest.mark.parametrize("where", ["embedded", *thorough("server")])
 def test_killed_at_random_times(
     story: Story, expected: dict[str, list[tuple[Any, ...]]], tmp_path: Path, where: str, request: pytest.FixtureRequest
 ) -> None:
@@ -579,7 +579,7 @@ def test_the_oldest_supported_engine(
 
 
 @pytest.mark.parametrize("count", [5, *thorough(10)])
-@pytest.mark.parametrize("where", ["embedded", "server"])
+@pytest.mark.parametrize("where", ["embedded", *thorough("server")])
 def test_many_imports_at_once_on_one_machine(
     story: Story,
     expected: dict[str, list[tuple[Any, ...]]],

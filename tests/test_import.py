@@ -23,7 +23,7 @@ import sample_logs
 from conftest import IMPORTER, NEWEST, USAGE_TABLES, Machine, thorough
 from importer_process import run_importer
 
-VERSIONS = ["18.0.11", NEWEST, *thorough("15.9.7", "17.2.1", "19.0.3", "20.0.11")]  # the simulator takes all
+VERSIONS = [NEWEST, *thorough("15.9.7", "17.2.1", "18.0.11", "19.0.3", "20.0.11")]  # the simulator takes all
 OLD_COMMANDS = {
     "daily": ["daily"],
     "monthly": ["monthly"],

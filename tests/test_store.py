@@ -596,7 +596,9 @@ def everything(store: ci.Store, since: datetime) -> dict[str, Any]:
     ("before", "after"),
     [
         pytest.param(lambda told: told, without_prices, id="a price has gone missing"),
-        pytest.param(of_a_whole_project, lambda told: told, id="sessions get ids of their own"),
+        pytest.param(
+            of_a_whole_project, lambda told: told, id="sessions get ids of their own", marks=pytest.mark.thorough
+        ),
     ],
 )
 @pytest.mark.parametrize("first_write", [0, *thorough(1, 2)])
