@@ -3558,10 +3558,11 @@ class Connections:
         self.helper.submit(self._help, [])
 
     def _help(self, actions: Sequence[Callable[[], T]]) -> list[T]:
-        if self.connect is not None and self.client is self.first:
-            self.helpers.client = self.connect()
-            self.opened.append(self.client)
-        self.client.database = self.first.database
+        if self.connect is not None:
+            if self.client is self.first:
+                self.helpers.client = self.connect()
+                self.opened.append(self.client)
+            self.client.database = self.first.database
         return [action() for action in actions]
 
     def close(self) -> None:
@@ -8462,11 +8463,11 @@ class Screen:
 
             columns = (TextColumn("conversations"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[files]}"))
             with Progress(*columns, console=Console(), transient=True) as progress:
-                task = progress.add_task("", files="")
-                while not logs.done.done():
-                    files = f"{logs.told.files:,} of {logs.told.all_files:,} logs"
-                    progress.update(task, completed=logs.told.bytes, total=logs.told.all_bytes, files=files)
-                    time.sleep(0.05)
+                task = progress.add_task("", visible=False, files="")
+                while wait([logs.done], timeout=0.05).not_done:
+                    files, size = logs.told.all_files, logs.told.all_bytes
+                    said = f"{logs.told.files:,} of {files:,} logs"
+                    progress.update(task, visible=files > 0, completed=logs.told.bytes, total=size, files=said)
         logs.done.result()
         if logs.told.files:
             told = f"read {logs.told.files:,} logs ({human_bytes(logs.told.bytes)}): {logs.told.messages:,} messages"

@@ -6,13 +6,14 @@ One embedded engine for all tests; each has a machine of its own in it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import thorough
@@ -876,3 +877,35 @@ def test_what_was_merged_long_ago_is_no_longer_on_the_disk(
     active, outdated = opened_again()
     assert (active > 0, outdated) == (True, 0)
     assert everything(store, NOON) == expected
+
+
+def test_what_is_done_at_once_is_told_in_its_order_and_has_ended_when_a_part_fails() -> None:
+    class Client:
+        """A server's, which two threads share: whose database nobody changes but who opens it."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AssertionError(f"{name} is set to {value}")
+
+        def close(self) -> None:
+            pass
+
+    connections = ci.Connections(cast("Any", Client()))
+    connections.prepare()
+    ended: list[int] = []
+
+    def act(number: int, fails: bool = False) -> int:
+        time.sleep(0.02 * (3 - number))
+        ended.append(number)
+        if fails:
+            raise ImporterError(f"{number} failed")
+        return number
+
+    assert connections.together([functools.partial(act, number) for number in range(3)]) == [0, 1, 2]
+    assert connections.together([]) == []
+    for failing, other in ((0, 1), (1, 0)):
+        ended.clear()
+        parts = [functools.partial(act, number, number == failing) for number in range(2)]
+        with pytest.raises(ImporterError, match=f"{failing} failed"):
+            connections.together(parts)
+        assert other in ended
+    connections.close()
