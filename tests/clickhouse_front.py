@@ -64,12 +64,14 @@ class Engine:
         for _ in range(SESSIONS):
             self.idle.put(chdb_session.Session(f"{path}?config-file={config}" if config else path))
         self.statements: Counter[str] = Counter()
+        self.counting = threading.Lock()
 
     def execute(
         self, sql: str, data: bytes, database: str, settings: dict[str, str], output_format: str
     ) -> tuple[bytes, str]:
         """Run one statement; returns its output and the name of its format. RuntimeError as chDB raises it."""
-        self.statements[sql.split(None, 1)[0].upper() if sql.split() else ""] += 1
+        with self.counting:
+            self.statements[sql.split(None, 1)[0].upper() if sql.split() else ""] += 1
         session = self.idle.get()
         try:
             session.query(f"USE `{database or 'default'}`")

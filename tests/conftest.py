@@ -50,7 +50,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "ccusage"
 IMPORTER = ROOT / "ccusage_importer.py"
 NEWEST = "20.0.24"
-VERSIONS = ["15.9.7", "17.2.1", "18.0.11", "19.0.3", "20.0.11", NEWEST]  # one of each that speaks in another way
+OLD_VERSIONS = ("15.9.7", "17.2.1", "18.0.11")  # which tell projects for sessions
+NEW_VERSIONS = ("19.0.3", "20.0.11", NEWEST)
 UV = os.environ.get("UV", "uv")  # `uv run` says where it is: it need not be on the PATH
 COMPLETE_MACHINE = bool(os.environ.get("CCUSAGE_TEST_COMPLETE"))  # .ci/run sets it
 USAGE_TABLES = {
@@ -416,5 +417,5 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mappin
 
 if __name__ == "__main__":  # what the tests would install while they run
     with ThreadPoolExecutor() as pool:
-        list(pool.map(install_ccusage, VERSIONS))
+        list(pool.map(install_ccusage, OLD_VERSIONS + NEW_VERSIONS))
         list(pool.map(install_python, PYTHONS))

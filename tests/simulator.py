@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any
 
 import sample_logs
-from conftest import NEWEST, Machine, Server, install_ccusage
+from conftest import NEW_VERSIONS, NEWEST, OLD_VERSIONS, Machine, Server, install_ccusage
 from importer_process import ImporterRun
 
 COST_TOLERANCE = 1e-6  # US dollars
@@ -85,8 +85,6 @@ OWN_RULE: dict[frozenset[str], set[str]] = {
     frozenset({"late", "deleted"}): {"blocks"},
 }
 
-OLD_VERSIONS = ("15.9.7", "17.2.1", "18.0.11")
-NEW_VERSIONS = ("19.0.3", "20.0.11", NEWEST)
 # A zone, and the end of a history that is cut by a change of its clocks: by an hour, by half of one, by none.
 ZONES = {
     "Europe/Berlin": "2025-11-05T10:20",

@@ -27,7 +27,7 @@ import pytest
 import sample_logs
 from clickhouse_connect.driver.exceptions import DatabaseError
 from conftest import IMPORTER, NEWEST, ROOT, USAGE_TABLES, Machine, MakeOnce, Server, install_ccusage, thorough
-from importer_process import run_importer
+from importer_process import DIE_AFTER_WRITES, run_importer
 
 import ccusage_importer as ci
 
@@ -138,21 +138,6 @@ def expected(story: Story, make_once: MakeOnce) -> dict[str, list[tuple[Any, ...
 
 # ---- the process dies ---------------------------------------------------------------------------------
 
-DIE_AT = """
-    import itertools, os
-    numbers = itertools.count(1)  # two threads write
-    attempt = ci.Store._attempt
-    def counting(self, sql, statement):
-        if not sql.lstrip().startswith(('INSERT', 'DELETE')):
-            return attempt(self, sql, statement)
-        number = next(numbers)
-        result = attempt(self, sql, statement)
-        if number == {step}:
-            os.kill(os.getpid(), 9)
-        return result
-    ci.Store._attempt = counting
-"""
-
 
 @pytest.mark.parametrize("first_step", [1, *thorough(2, 3)])
 def test_killed_between_any_two_statements(
@@ -165,7 +150,7 @@ def test_killed_between_any_two_statements(
     for step in range(first_step, 99, 3):
         settings = embedded(tmp_path / str(step))
         shutil.copytree(base["CCUSAGE_DB_PATH"], settings["CCUSAGE_DB_PATH"], symlinks=True)
-        result = run_patched(DIE_AT.format(step=step), story.grown, settings)
+        result = run_patched(DIE_AFTER_WRITES.format(writes=step), story.grown, settings)
         if result.returncode == 0:
             break  # there are fewer statements than that
         assert result.returncode == -signal.SIGKILL, result.stderr
@@ -196,6 +181,7 @@ def test_killed_at_random_times(
     """SIGKILL some time after the first write: the embedded engine dies in the middle of one, a server lives on."""
     server: Server | None = request.getfixturevalue("server") if where == "server" else None
     rng = random.Random(1)
+    in_the_middle = 0
     base = embedded(tmp_path / "base")
     if server is None:
         ok(run(story.first, base))
@@ -208,15 +194,16 @@ def test_killed_at_random_times(
             server.database = f"ccusage_test_{number}"
             settings = served(home, server)
             ok(run(story.first, settings))
-        result = run_patched(DIE_AFTER.format(seconds=rng.uniform(0, 0.15)), story.grown, settings)
+        result = run_patched(DIE_AFTER.format(seconds=rng.uniform(0, 0.1)), story.grown, settings)
         assert result.returncode == -signal.SIGKILL, result.stderr
-        assert list(home.rglob("pending/*/manifest.json"))
+        in_the_middle += bool(list(home.rglob("pending/*/manifest.json")))
         ok(run(story.cleaned, settings))
         if server is None:
             assert embedded_contents(settings) == expected
         else:
             assert contents(server.query) == as_json(expected)
             server.post("/", f"DROP DATABASE {server.database}")
+    assert in_the_middle, "every write had ended"
 
 
 def as_json(tables: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:

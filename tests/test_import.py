@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, NEWEST, USAGE_TABLES, Machine, thorough
+from conftest import IMPORTER, NEW_VERSIONS, NEWEST, OLD_VERSIONS, USAGE_TABLES, Machine, thorough
 from importer_process import run_importer
 
-VERSIONS = [NEWEST, *thorough("15.9.7", "17.2.1", "18.0.11", "19.0.3", "20.0.11")]  # the simulator takes all
+VERSIONS = [NEWEST, *thorough(*OLD_VERSIONS, *NEW_VERSIONS[:-1])]  # the simulator takes all
 OLD_COMMANDS = {
     "daily": ["daily"],
     "monthly": ["monthly"],

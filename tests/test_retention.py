@@ -13,6 +13,7 @@ import conversation_logs
 import pytest
 import sample_logs
 from conftest import Machine, MakeOnce, Server
+from importer_process import DIE_AFTER_WRITES
 
 NOW = datetime.now(timezone.utc)
 DAY = (NOW - timedelta(days=4)).date()
@@ -84,21 +85,8 @@ def broken(machine: Machine) -> list[str]:
     ]
 
 
-DIE_AT = """
-import itertools
-numbers = itertools.count(1)  # two threads write
-attempt = ci.Store._attempt
-def dying(self, sql, statement):
-    result = attempt(self, sql, statement)
-    if sql.lstrip().startswith(("INSERT", "DELETE")) and next(numbers) == {step}:
-        os.kill(os.getpid(), 9)
-    return result
-ci.Store._attempt = dying
-"""
-
-
 def killed(machine: Machine, step: int, *arguments: str) -> bool:
-    result = machine.run_patched(DIE_AT.format(step=step), *arguments, "--quiet")
+    result = machine.run_patched(DIE_AFTER_WRITES.format(writes=step), *arguments, "--quiet")
     assert result.returncode in (0, -signal.SIGKILL), result.stderr
     return result.returncode != 0
 
