@@ -3546,16 +3546,16 @@ class Connections:
         """What these give; every second one is left to the helper. All have ended when it returns or raises."""
         if len(actions) < 2:
             return [action() for action in actions]
-        helped = self.helper.submit(self._help, actions[1::2])
+        helped = self.meanwhile(actions[1::2])
         try:
             own = [action() for action in actions[::2]]
         finally:
             wait([helped])
         return [result for pair in itertools.zip_longest(own, helped.result()) for result in pair][: len(actions)]
 
-    def prepare(self) -> None:
-        """Let the helper open its connection meanwhile: there is going to be work for it."""
-        self.helper.submit(self._help, [])
+    def meanwhile(self, actions: Sequence[Callable[[], T]] = ()) -> Future[list[T]]:
+        """What the helper will give; without actions it opens its connection, because there is going to be work for it."""
+        return self.helper.submit(self._help, actions)
 
     def _help(self, actions: Sequence[Callable[[], T]]) -> list[T]:
         if self.connect is not None:
@@ -3570,6 +3570,10 @@ class Connections:
         for client in self.opened:
             with contextlib.suppress(Exception):
                 client.close()
+
+
+StoredRows = dict[str, dict[Key, Stored]]  # by report and key
+StoredAhead = Future[list[tuple[dict[str, Any], StoredRows]]]  # with their scope, while they are being read
 
 
 class Store:
@@ -3880,12 +3884,24 @@ class Store:
         selects = (f"(SELECT 1 FROM {table} WHERE {OWNED} LIMIT 1)" for table in USAGE_TABLES)
         return bool(self.query(" UNION ALL ".join(selects)))
 
+    def read_ahead(self, records: Mapping[str, Sequence[Record]]) -> StoredAhead:
+        """Let the helper read what `read_stored` is going to be asked for; nobody may write rows until then."""
+
+        def read() -> tuple[dict[str, Any], StoredRows]:
+            kept = self.forgotten.kept(records)
+            return scope_of(kept), self.read_stored(kept)
+
+        return self.connections.meanwhile([read])
+
     def read_stored(
-        self, records: Mapping[str, Sequence[Record]], everything: bool = False
-    ) -> dict[str, dict[Key, Stored]]:
+        self, records: Mapping[str, Sequence[Record]], everything: bool = False, ahead: StoredAhead | None = None
+    ) -> StoredRows:
         """The stored rows of this machine and user that an import of `records` can meet, or all, by report and key."""
         scope = scope_of({} if everything else records)
-        stored: dict[str, dict[Key, Stored]] = {name: {} for name in REPORTS}
+        for known, rows in ahead.result() if ahead is not None else ():
+            if known == scope:
+                return rows
+        stored: StoredRows = {name: {} for name in REPORTS}
         sessions = scope.pop("sessions")
         for number, some_sessions in enumerate(list(chunked(sessions)) or [[]]):
             selects = [
@@ -4474,7 +4490,10 @@ def open_memory_engine(config: Config) -> Store:
     def connect() -> Client:
         return clickhouse_connect.get_client(interface="chdb", settings=EMBEDDED_SETTINGS)
 
-    return Store(local, Connections(with_retries(local, "open an engine in memory", connect, 1)))
+    def open_client() -> Client:
+        return cast("Client", with_retries(local, "open an engine in memory", connect, 1))
+
+    return Store(local, Connections(open_client(), open_client))
 
 
 def has_embedded_data(config: Config) -> bool:
@@ -4495,7 +4514,7 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
                 EXIT_USAGE,
             )
         if make_schema:
-            store.connections.prepare()
+            store.connections.meanwhile()
         if make_schema and missing:
             store.grow_schema(missing)
         elif make_schema and config.embedded:
@@ -4588,13 +4607,12 @@ def removal_sql(config: Config, person: str) -> Iterator[str]:
 
 CONVERSATIONS_FILE = "conversations.sql"
 READER = 1  # raise it where conversations.sql takes more out of a log: what still exists is then read again
-BATCH_BYTES = (
-    80 * 1024**2
-)  # of logs read at once: a batch costs 0.4 CPU s before its first line, and memory beyond that
+# of logs read at once: a batch costs 0.4 CPU s before its first line, and memory beyond that
+BATCH_BYTES = 48 * 1024**2
 READING_THREADS = 2  # gentle on a laptop
 LAST_PLACE = 2**63
 NOT_READ = 0  # the reader of a log whose messages are not all stored yet
-TEMPORARY_TABLES = ("files", "texts", "lines")
+READING_TABLES = ("reading.files", "reading.texts", "reading.lines")  # in memory; gone with the process
 GLOB_CHARACTERS = frozenset("*?{}[]")
 
 
@@ -4842,47 +4860,57 @@ def read_batch(
     before its messages, which have it in their weight: one that is killed here and renamed then takes its place.
     """
     statements = parse_conversations(own_file(CONVERSATIONS_FILE))
+    moved = sorted({(file.session_id, former, file.project_id) for file in files for former in file.former})
 
     def bound(sql: str) -> dict[str, Any]:
         return {name: parameters[name] for name in re.findall(r"\{(\w+):", sql)}
 
-    for name in TEMPORARY_TABLES:
-        engine.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+    def run(name: str) -> None:
         engine.command(statements[name], bound(statements[name]))
-    if has_new:
-        placed = statements[LOG_FILES_TABLE]
-        store.insert_from(engine, LOG_FILES_TABLE, placed, {**bound(placed), "reader": NOT_READ})
-    engine.command(statements["read_lines"], bound(statements["read_lines"]))
-    engine.command("DROP TEMPORARY TABLE texts")
-    with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
-        engine.command("SYSTEM JEMALLOC PURGE")
-    moved = sorted({(file.session_id, former, file.project_id) for file in files for former in file.former})
-    for table in CONVERSATION_KEYS:
+
+    def store_log_files(**instead: Any) -> None:
+        told = statements[LOG_FILES_TABLE]
+        store.insert_from(engine, LOG_FILES_TABLE, told, {**bound(told), **instead})
+
+    def store_table(table: str) -> None:
         store.insert_from(engine, table, statements[table], bound(statements[table]))
         if moved:
             store.insert_from(store, table, statements["moved"], {"table": table, "moved": moved})
-    if is_last:
-        store.delete_copied_responses(statements["copied_responses"])
-    store.insert_from(engine, LOG_FILES_TABLE, statements[LOG_FILES_TABLE], bound(statements[LOG_FILES_TABLE]))
+        if table == MESSAGES_TABLE and is_last:
+            store.delete_copied_responses(statements["copied_responses"])
+
+    engine.command("CREATE DATABASE IF NOT EXISTS reading ENGINE = Memory")
+    for table in READING_TABLES:
+        engine.command(f"DROP TABLE IF EXISTS {table}")
+    for name in ("files", "texts", "lines", "read_files"):
+        run(name)
+    placed = engine.connections.meanwhile([functools.partial(store_log_files, reader=NOT_READ)] if has_new else [])
+    for name in ("read_texts", "read_lines"):
+        run(name)
+    engine.command("DROP TABLE reading.texts")
+    with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
+        engine.command("SYSTEM JEMALLOC PURGE")
+    placed.result()
+    engine.connections.together([functools.partial(store_table, table) for table in CONVERSATION_KEYS])
+    store_log_files()
     [(messages, tool_calls, broken_lines)] = engine.query(statements["totals"], bound(statements["totals"]))
-    for name in TEMPORARY_TABLES:
-        engine.command(f"DROP TEMPORARY TABLE IF EXISTS {name}")
+    for table in READING_TABLES:
+        engine.command(f"DROP TABLE IF EXISTS {table}")
     return messages, tool_calls, broken_lines
 
 
-def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None:
-    """Store the messages and tool calls of all logs that are new or have changed, or of `everything`; `told` follows.
+def read_logs(store: Store, zone: str, found: tuple[Sequence[LogFile], int], everything: bool, told: LogsRead) -> None:
+    """Store the messages and tool calls of logs that are new or have changed, or of all; `told` follows.
 
-    Whatever goes wrong here is told as a problem: the reports do without. Logs of which something could not be stored
-    are read again by the next import.
+    `found` is what `find_logs` gives. Whatever goes wrong here is told as a problem: the reports do without. Logs of
+    which something could not be stored are read again by the next import.
     """
     config = store.config
-    privacy = privacy_of(config)
+    present, unreadable = found
     engine = store
     try:
-        found, unreadable = find_logs(claude_folders(os.environ), privacy)
         known = read_known_logs(store)
-        files = plan_logs(found, known, reader_of(config), everything)
+        files = plan_logs(present, known, reader_of(config), everything)
         told.all_files, told.all_bytes = len(files), sum(file.size for file in files)
         parameters = parameters_of(config, zone)
         if files and not config.embedded:
@@ -5051,6 +5079,7 @@ def opening(
     config: Config, on_wait: Callable[[str], None], lock: bool, make_schema: bool = False
 ) -> Iterator[Future[tuple[Store | None, LastImport | None]]]:
     """What `open_ready_store` gives, from a thread of its own: under the lock where it is to be held, closed at the end."""
+    sys.setswitchinterval(0.0005)  # beside one that computes, the thread waits 5 ms each time it has let go of Python
     held = ImportLock(config.lock_path, on_wait) if lock else contextlib.nullcontext()
     with held, ThreadPoolExecutor(1, thread_name_prefix="store") as opener:
         # the engine's files are made as the process may make them, and the user's folder may be open to others
@@ -5117,13 +5146,14 @@ def reading_logs(
     told = LogsRead()
 
     def read(everything: bool = False) -> None:
+        privacy = privacy_of(config)
+        found = find_logs(claude_folders(os.environ), privacy)
         store, last = opened.result()
         assert store is not None
-        privacy = privacy_of(config)
         zone = zone_without_database(config) if last is None or config.timezone else last.timezone
         checked_settings(last, zone, privacy, config)
         remember(config, last or Fixed(zone, privacy.fingerprint))
-        read_logs(store, zone, everything, told)
+        read_logs(store, zone, found, everything, told)
         read_activity(store, told)
 
     with ThreadPoolExecutor(1, thread_name_prefix="logs") as reader:
@@ -5180,9 +5210,12 @@ class Past:
 
     store: Store | None
     replaced: Replaced = field(default_factory=Replaced)
+    ahead: StoredAhead | None = None
 
-    def rows(self, records: Mapping[str, Sequence[Record]], everything: bool) -> dict[str, dict[Key, Stored]]:
-        stored = self.store.read_stored(records, everything) if self.store is not None else {key: {} for key in REPORTS}
+    def rows(self, records: Mapping[str, Sequence[Record]], everything: bool) -> StoredRows:
+        stored: StoredRows = {name: {} for name in REPORTS}
+        if self.store is not None:
+            stored = self.store.read_stored(records, everything, self.ahead)
         return {name: self.replaced.before(name, rows) for name, rows in stored.items()}
 
     def project(self, source: str, project: str) -> tuple[dict[Key, Stored], dict[Key, Stored]]:
@@ -5380,11 +5413,12 @@ def import_reports(
     logs: LogsRead | None = None,
     read_again: Callable[[], None] | None = None,
     reshaped: Reshaped | None = None,
+    ahead: StoredAhead | None = None,
 ) -> Outcome:
     """Store what was fetched: plan, keep the reports safe, write, check, tell history.
 
     `last` is this machine's and user's last import, which `checked_settings` has held against the fetched reports;
-    `clock` when the run began, by time.monotonic(). `reshaped` is what the reports say, where that is known already.
+    `clock` when the run began, by time.monotonic(). `reshaped` and `ahead` are what the reports say and what is stored, where that is known already.
     `kept_in` is the folder of reports that an earlier run could not finish; it is removed at the end. `logs` is what
     was read of the logs meanwhile, for history; `read_again` reads what has been written to them since.
     """
@@ -5395,7 +5429,7 @@ def import_reports(
     outcome = Outcome(import_id, fetched, {}, dict(fetched.errors), [], last, logs=logs or LogsRead())
     folder = kept_in or pending_folder(config) / import_id
     fixed = last or Fixed(fetched.timezone, privacy.fingerprint)
-    past = Past(store, load_replaced(kept_in) if kept_in else Replaced())
+    past = Past(store, load_replaced(kept_in) if kept_in else Replaced(), ahead)
     try:
         fetched = outcome.fetched = dataclasses.replace(fetched, timezone=fixed.timezone)
         reshaped = reshaped or reshape_reports(fetched, privacy)
@@ -5414,8 +5448,8 @@ def import_reports(
                 unfinished = Outcome(import_id, fetched, {}, {"import": ImporterError(UNFINISHED)}, [], None)
                 store.write_history(history_row(unfinished, started, {}, privacy))
             store.write_plans(writing, kept_in is not None, children=replaced.children)
-            store.check_written(writing)
-            outcome.totals = store.read_totals()
+            reading: list[Callable[[], Any]] = [functools.partial(store.check_written, writing), store.read_totals]
+            _, outcome.totals = store.connections.together(reading)
             outcome.missing += not_found(records, outcome.totals["days_by_source"], fetched.unreadable)
         outcome.missing += outcome.logs.problems
         if unread:
@@ -8453,6 +8487,11 @@ class Screen:
         if not self.silent:
             print(text, file=sys.stderr)
 
+    def prepare(self) -> None:
+        """Load what draws, in a thread: it takes 0.1 s, which costs nothing while ccusage runs."""
+        if not self.quiet:
+            threading.Thread(target=importlib.import_module, args=("rich.table",), daemon=True).start()
+
     def watch(self, logs: Reading) -> None:
         """Wait until the logs are read; on a terminal with progress, as at a first import there may be years of them."""
         if logs.done is None:
@@ -8544,8 +8583,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             config, machine_name=options.machine_name or saved.machine_name, user_name=saved.user_name
         )
         log.info("--from-json reads no logs: messages and tool calls stay as they are stored")
-    if not screen.quiet:  # what draws takes 0.1 s to load, which costs nothing while ccusage runs
-        threading.Thread(target=importlib.import_module, args=("rich.table",), daemon=True).start()
+    screen.prepare()
     writes = not options.dry_run
     # chdb's import and opening take 0.3 s, about what ccusage takes: both at once
     with (
@@ -8553,11 +8591,14 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
         reading_logs(future, config, options.backfill, wanted=writes and saved is None) as logs,
     ):
         fetched = saved or fetch(config, zone_without_database(config), screen)
+        privacy = privacy_of(config)
+        reshaped = reshape_reports(fetched, privacy)  # while the database opens
         try:
             store, last = future.result()
             if last and not same_zone(last.timezone, fetched.timezone) and not config.timezone and saved is None:
                 log.info("the days of this machine are cut by %s since its first import", last.timezone)
                 fetched = fetch(config, last.timezone, screen)
+                reshaped = reshape_reports(fetched, privacy)
             if options.save_json is not None:
                 save_reports(fetched, options.save_json)
             if options.dry_run:
@@ -8566,17 +8607,17 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
                     tell_changed_logs(store, config, options.backfill)
                 return show_plan(store, last, config, fetched, screen)
             assert store is not None
-            privacy = privacy_of(config)
             # first, or a mistake of this run would be taken for the saved reports'
             checked_settings(last, fetched.timezone, privacy, config)
-            reshaped = reshape_reports(fetched, privacy)  # while the logs are read
+            ahead: StoredAhead | None = store.read_ahead(reshaped.records)
             screen.watch(logs)
             if finish_renames(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
-                last = store.read_last_import()
-            names = omit(seen_names(fetched, privacy), store.forgotten.projects)
-            write_names(config, names, claude_folders(os.environ))
+                last, ahead = store.read_last_import(), None
+            write_names(
+                config, omit(seen_names(fetched, privacy), store.forgotten.projects), claude_folders(os.environ)
+            )
             outcome = import_reports(
-                store, fetched, last, clock, logs=logs.told, read_again=logs.again, reshaped=reshaped
+                store, fetched, last, clock, logs=logs.told, read_again=logs.again, reshaped=reshaped, ahead=ahead
             )
         except ImporterError as error:
             if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:

@@ -1,23 +1,46 @@
 -- How a log of conversations is read: named statements, run one after the other by the engine in process for each
 -- batch of logs. `files` says which logs these are, `read_lines` takes out of them what is stored, and each of the others
--- answers with the rows of the table that it is named after.
+-- answers with the rows of the table that it is named after. The tables of `reading` are in memory and gone with the
+-- process; temporary ones would be one connection's, and two read these at once.
 --
 -- No word of a text gets into `lines`. What is stored of a text is its length, what is stored of a name is a hash, unless
 -- it is one of the names listed here. What ccusage counts, and as what, was tried with ccusage 20.0.24.
 
 -- name: files
+CREATE TABLE reading.files
+(
+    number UInt32,
+    file_id String,
+    name_id UInt64,
+    session_id String,
+    project_id String,
+    place UInt64,
+    size UInt64,
+    modified Int64
+)
+ENGINE = Memory;
+
+-- name: read_files
 -- One row for each log of the batch, as Python has written them beside the links: {manifest} is that file.
-CREATE TEMPORARY TABLE files ENGINE = Memory AS
+INSERT INTO reading.files
 SELECT *
-FROM file({manifest:String}, 'JSONEachRow', 'number UInt32, file_id String, name_id UInt64, session_id String,
-    project_id String, place UInt64, size UInt64, modified Int64');
+FROM file({manifest:String}, 'JSONEachRow');
 
 -- name: texts
+CREATE TABLE reading.texts
+(
+    number UInt32,
+    row Int64,
+    line String
+)
+ENGINE = Memory;
+
+-- name: read_texts
 -- One row for each line that holds something. Only LineAsString loses no good line behind a broken one, and only with
 -- pread may a log shrink while it is read: with mmap, the default, that kills the process. The order is for blocks of
 -- even size alone, which `lines` takes in turn on each of its threads: the engine gives one for each file, of which many
 -- small ones cost 5 ms each, or all as one, of which `lines` then holds five copies.
-CREATE TEMPORARY TABLE texts ENGINE = Memory AS
+INSERT INTO reading.texts
 SELECT toUInt32(extract(CAST(_file, 'String'), '^[0-9]+')) AS number, assumeNotNull(_row_number) AS row, line
 FROM file({logs:String}, 'LineAsString')
 WHERE NOT match(line, '^\\s*$')
@@ -25,9 +48,8 @@ ORDER BY number, row
 SETTINGS storage_file_read_method = 'pread', max_threads = {threads:UInt8}, max_block_size = 4096;
 
 -- name: lines
--- The same lines without their texts. The columns stand here because a table that is made AS a SELECT analyses it twice,
--- 90 ms for this one.
-CREATE TEMPORARY TABLE lines
+-- The same lines without their texts.
+CREATE TABLE reading.lines
 (
     number UInt32,
     row Int64,
@@ -81,7 +103,7 @@ SETTINGS compress = 1;
 -- Everything is extracted at once, because each further JSONExtract parses the line again. Looking for chains such as
 -- a < b AND b < c, of which there are none, takes half the time in which a statement of this size is analysed, and
 -- merging its steps 15 ms.
-INSERT INTO lines
+INSERT INTO reading.lines
 WITH
     'Tuple(id Nullable(String), model Nullable(String), usage String, content Array(Tuple(type String, text String,
         thinking String, id String, name String, input String, tool_use_id String, is_error Bool, content String)))'
@@ -143,7 +165,7 @@ WITH
                     data Tuple(agentId String, message Tuple(type String, timestamp String, uuid String,
                         requestId Nullable(String), isSidechain Bool, message ', message_type, ')))'
             ))) AS j
-        FROM texts
+        FROM reading.texts
     ),
     -- A message of a sub-agent that the session's own log relays: ccusage's daily counts it as that message.
     relayed AS
@@ -343,7 +365,7 @@ WITH
             ) AS line_before,
             greatest(dateDiff('millisecond', line_before, at), 0) AS waited_ms,
             input_tokens + output_tokens + cache_creation_tokens + cache_read_tokens AS total
-        FROM lines
+        FROM reading.lines
         WHERE is_dated AND (is_response OR kind != '' OR notEmpty(uses) OR notEmpty(results))
     ),
     responses AS
@@ -365,7 +387,7 @@ WITH
             sum(length(uses)) AS tool_uses,
             count() AS lines
         FROM timed
-        INNER JOIN files USING (number)
+        INNER JOIN reading.files USING (number)
         WHERE is_response
         GROUP BY number, message_id
     ),
@@ -453,7 +475,7 @@ SELECT
         + bitShiftLeft(toUInt128(0xFFFFFFFFFFFFFFFF - place), 16)
         + least(lines, 65535) AS weight
 FROM messages
-INNER JOIN files USING (number);
+INNER JOIN reading.files USING (number);
 
 -- name: ccusage_tool_calls
 -- A use and its result are paired within a log by the id of the use alone: results come out of order. What a session's
@@ -462,7 +484,7 @@ WITH
     asked AS
     (
         SELECT number, row, at, agent_id, is_sidechain, is_relayed, is_response, has_id, response_id, model, use
-        FROM lines
+        FROM reading.lines
         ARRAY JOIN uses AS use
     ),
     uses AS
@@ -478,7 +500,7 @@ WITH
     (
         SELECT number, row, at, is_relayed, write_type, lines_added, lines_removed, has_patch, lines_read, tool_ms,
             user_modified, spawned_agent, agent_tokens, result
-        FROM lines
+        FROM reading.lines
         ARRAY JOIN results AS result
     ),
     results AS
@@ -534,7 +556,7 @@ SELECT
         + (0xFFFFFFFFFFFFFFFF - place) AS weight
 FROM uses
 LEFT JOIN results USING (number, tool_use_id)
-INNER JOIN files USING (number)
+INNER JOIN reading.files USING (number)
 WHERE {conversations:Bool};
 
 -- name: moved
@@ -569,8 +591,8 @@ SELECT
     countIf(lines.is_broken) AS broken_lines,
     {reader:UInt16} AS reader,
     now64(3) AS read_at
-FROM files
-LEFT JOIN lines USING (number)
+FROM reading.files
+LEFT JOIN reading.lines USING (number)
 GROUP BY ALL;
 
 -- name: copied_responses
@@ -599,10 +621,10 @@ ORDER BY message_id;
 -- name: totals
 -- What was read, for the history of imports.
 SELECT
-    (SELECT uniqExact(number, if(has_id, response_id, row)) FROM lines WHERE is_response)
-        + (SELECT countIf(kind != '') FROM lines WHERE {conversations:Bool}) AS messages,
-    (SELECT sum(length(uses)) FROM lines WHERE {conversations:Bool}) AS tool_calls,
-    (SELECT countIf(is_broken) FROM lines) AS broken_lines;
+    uniqExactIf((number, if(has_id, response_id, row)), is_response) + countIf(kind != '' AND {conversations:Bool}) AS messages,
+    sumIf(length(uses), {conversations:Bool}) AS tool_calls,
+    countIf(is_broken) AS broken_lines
+FROM reading.lines;
 
 -- name: message_sums
 -- What covered rows are made of: responses by session, project, day, model and hour. Of the copies of one the engine's

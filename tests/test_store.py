@@ -890,7 +890,7 @@ def test_what_is_done_at_once_is_told_in_its_order_and_has_ended_when_a_part_fai
             pass
 
     connections = ci.Connections(cast("Any", Client()))
-    connections.prepare()
+    connections.meanwhile()
     ended: list[int] = []
 
     def act(number: int, fails: bool = False) -> int:
