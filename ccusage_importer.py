@@ -3415,7 +3415,8 @@ class Declared:
     select: str = ""
 
 
-def declared_schema(cluster: str | None = None, team: str = "") -> list[Declared]:
+@functools.cache
+def declared_schema(cluster: str | None = None, team: str = "") -> Sequence[Declared]:
     """What the schema file has, in its order; for a cluster, both parts of each table; for a team's database, Merge tables."""
     statements: Iterable[str] = split_statements(own_file(SCHEMA_FILE))
     statements = team_statements(statements, team) if team else statements
@@ -3432,7 +3433,8 @@ def declared_schema(cluster: str | None = None, team: str = "") -> list[Declared
     return declared
 
 
-def expected_columns() -> dict[tuple[str, str], str]:
+@functools.cache
+def expected_columns() -> Mapping[tuple[str, str], str]:
     """Column types by table and column, as the schema file says."""
     return {
         (item.name, name): re.split(r" +(?:DEFAULT|COMMENT|CODEC)\b", definition)[0]
