@@ -274,6 +274,8 @@ class Finder(ast.NodeVisitor):
             self.add(node, NAMES[node.id])
 
     def visit_Call(self, node: ast.Call) -> None:
+        if ast.unparse(node.func) == "cast":  # its first argument is an annotation
+            return self.visit(node.args[1])
         speaks = SPOKEN.search(ast.unparse(node.func)) is not None
         self.spoken += speaks
         self.generic_visit(node)
