@@ -274,11 +274,11 @@ class Finder(ast.NodeVisitor):
             self.add(node, NAMES[node.id])
 
     def visit_Call(self, node: ast.Call) -> None:
-        if ast.unparse(node.func) == "cast":  # its first argument is an annotation
-            return self.visit(node.args[1])
-        speaks = SPOKEN.search(ast.unparse(node.func)) is not None
+        function = ast.unparse(node.func)
+        speaks = SPOKEN.search(function) is not None
         self.spoken += speaks
-        self.generic_visit(node)
+        for part in (node.func, *node.args[function == "cast" :], *node.keywords):  # the type of a cast does nothing
+            self.visit(part)
         self.spoken -= speaks
 
     def visit_Constant(self, node: ast.Constant) -> None:

@@ -285,7 +285,9 @@ def test_every_question_and_view_is_answered(asked: Asked) -> None:
     asked_for = [query for query in QUERIES.values() if query.section in OF_CONVERSATIONS[:-1]]
     assert len(asked_for) >= 29
     unanswered = [query.name for query in asked_for if not asked.answers.rows(query.name)]
-    assert unanswered == ([] if asked.calls(1) or asked.events("prompt", 1) else ["today_work"])  # shortly after midnight
+    assert unanswered == (
+        [] if asked.calls(1) or asked.events("prompt", 1) else ["today_work"]
+    )  # shortly after midnight
     views = re.findall(r"CREATE VIEW IF NOT EXISTS (ccusage_(?:dim|fct|agg)_\w+)", SCHEMA)
     counts = asked.machine.queries([f"SELECT count() FROM {view}" for view in views])
     assert [view for view, [(count,)] in zip(views, counts, strict=True) if not count] == []

@@ -184,6 +184,11 @@ def test_what_is_written_is_read_back_whole(store: ci.Store) -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["plain", "it's", "a\\b\\'c", "two\nlines", "nul\0in it", "", "é {x:String}"])
+def test_a_text_is_itself_as_a_literal(store: ci.Store, text: str) -> None:
+    assert store.client.query(f"SELECT {ci.sql_text(text)}").result_rows == [(text,)]
+
+
 def test_many_keys_take_many_statements(store: ci.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ci, "PARAMETER_BYTES", 60)
     monkeypatch.setattr(ci, "BATCH_ROWS", 2)
@@ -509,6 +514,17 @@ def test_an_import_and_what_it_tells(store: ci.Store) -> None:
     last = store.read_last_import()
     assert last is not None
     assert last.timezone == "Europe/Berlin"
+
+
+def test_names_of_models_that_stay_the_same_are_written_once(store: ci.Store) -> None:
+    run(store, fetched(store, {"2026-11-20": 50}))
+    statement = (
+        f"SELECT record_type, record_key, model_name, updated_at FROM ccusage_models_used FINAL WHERE {ci.OWNED}"
+    )
+    written = sorted(store.query(statement))
+    outcome = run(store, fetched(store, {"2026-11-20": 60}))  # is stamped with a later second
+    assert len(outcome.plans["daily"].changed) == 1
+    assert sorted(store.query(statement)) == written != []
 
 
 def test_a_report_without_an_answer_is_an_error_and_the_others_are_stored(store: ci.Store) -> None:
@@ -909,3 +925,22 @@ def test_what_is_done_at_once_is_told_in_its_order_and_has_ended_when_a_part_fai
             connections.together(parts)
         assert other in ended
     connections.close()
+
+
+def test_in_process_a_helper_has_one_connection_of_its_own() -> None:
+    class Client:
+        database = ""
+
+        def close(self) -> None:
+            ended.append(self)
+
+    ended: list[Any] = []
+    first: Any = Client()
+    connections = ci.Connections(first, lambda: cast("Any", Client()))
+    first.database = "its own"
+    own, helpers, mine = connections.together([lambda: connections.client for _ in range(3)])
+    [again] = connections.meanwhile([lambda: connections.client]).result()
+    assert (own, mine, again) == (first, first, helpers)
+    assert (helpers is first, helpers.database) == (False, "its own")
+    connections.close()
+    assert ended == [first, helpers]
