@@ -2811,7 +2811,7 @@ ORDER BY cost DESC, uses DESC, subagent_type;
 -- shown: table "Shapes of sessions" in page | shape, sessions #, percent_of_sessions %, cost $, percent_of_cost %,
 --     median_minutes? min, tools_per_session? .
 -- tunables: days 1..20000
-WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- The sessions that went on lately have begun by this day: what they did since then is read, not what all of them did.
 (
     SELECT min(date)

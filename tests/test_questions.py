@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,53 @@ def test_one_shot_edits(asked: Asked) -> None:
             first[model] += states.count("ok") == 1 and "error" not in states
     expected = [(model, count, first[model]) for model, count in files.items()]
     assert_rows(asked.answers.rows("one_shot_edits", "model", "files", "at_first_go"), most_first(expected))
+
+
+def test_session_shapes(asked: Asked) -> None:
+    said: list[Any] = [*asked.found.responses, *asked.found.events.values()]
+    last: defaultdict[str, datetime] = defaultdict(lambda: datetime.min.replace(tzinfo=timezone.utc))
+    for message in said:
+        last[message.session_id] = max(last[message.session_id], message.moment)
+    sessions = {session for session, moment in last.items() if asked.day(moment) > asked.today - 30 * DAY}
+    prompts = Counter(event.session_id for event in asked.found.events.values() if event.kind == "prompt")
+    tools = Counter(call.session_id for call in asked.found.calls.values())
+    costs: defaultdict[str, float] = defaultdict(float)
+    for response in asked.found.responses:
+        costs[response.session_id] += asked.cost(response)
+    shapes = ("no prompt", "one prompt", "2 to 5 prompts", "6 to 20 prompts", "more than 20")
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for session in sessions:
+        found[shapes[bisect.bisect_left((0, 1, 5, 20), prompts[session])]].append(session)
+    everything = sum(costs[session] for session in sessions)
+    expected = [
+        (
+            shape,
+            len(found[shape]),
+            100 * len(found[shape]) / len(sessions),
+            sum(costs[session] for session in found[shape]),
+            100 * sum(costs[session] for session in found[shape]) / everything,
+            sum(tools[session] for session in found[shape]) / len(found[shape]),
+        )
+        for shape in shapes
+        if shape in found
+    ]
+    columns = ("shape", "sessions", "percent_of_sessions", "cost", "percent_of_cost", "tools_per_session")
+    assert_rows(asked.answers.rows("session_shapes", *columns), expected)
+    assert len(expected) > 2
+
+
+def test_api_errors(asked: Asked) -> None:
+    failed: defaultdict[tuple[date, int], list[str]] = defaultdict(list)
+    for event in asked.events("api error", 30):
+        failed[asked.day(event.moment), event.api_status].append(event.session_id)
+    answered = Counter(asked.day(response.moment) for response in asked.responses())
+    expected = [
+        (day, status, len(its), len(set(its)), 100 * len(its) / answered[day] if answered[day] else None)
+        for (day, status), its in failed.items()
+    ]
+    expected.sort(key=lambda row: (-row[0].toordinal(), -row[2], row[1]))
+    assert expected
+    assert_rows(asked.answers.rows("api_errors"), expected)
 
 
 def test_today_work(asked: Asked) -> None:
