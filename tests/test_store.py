@@ -399,18 +399,22 @@ def test_projects_sessions_prices_and_totals(store: ci.Store) -> None:
 def test_a_plan_sees_the_rows_that_its_import_can_meet(store: ci.Store) -> None:
     """The whole of the first month, blocks that reach into it, sessions of these ids, projects and days."""
     long_ago = datetime(2026, 9, 1, tzinfo=timezone.utc)
-    old_session = session("s9")
+
+    def long_gone(name: str) -> Record:
+        record = session(name)
+        return dataclasses.replace(record, columns={**record.columns, "last_activity": long_ago})
+
     unseen = {
         "daily": [day("2026-09-30")],
         "blocks": [block(NOON - ci.MARGIN - timedelta(seconds=1))],
-        "session": [dataclasses.replace(old_session, columns={**old_session.columns, "last_activity": long_ago})],
+        "session": [long_gone("s9")],
         "monthly": [month("2025-12")],
         "projects": [project("2026-09-30")],
     }
     seen = {
         "daily": [day("2026-10-01")],
         "blocks": [block(NOON - ci.MARGIN)],
-        "session": [session("p", project="p"), session("s8")],
+        "session": [long_gone("p"), long_gone("s1"), session("s8")],  # by project, id and day
         "monthly": [month("2026-01")],
         "projects": [project("2026-10-01")],
     }
