@@ -480,60 +480,67 @@ FROM ccusage_usage_blocks FINAL
 WHERE is_active = 1 AND is_gap = 0 AND end_time > now('UTC')
 ORDER BY start_time, source, machine_name, user_name;
 
--- one row per day, project, model, agent, machine and user; its sums are those of ccusage_usage_daily. What ccusage
--- tells for no project (of agents other than Claude Code), or of no model, stands under an empty name
-CREATE VIEW IF NOT EXISTS ccusage_v_usage AS
-WITH models AS
+-- what the rows of days, of their models and of projects tell, each taken off again from what it is a part of: any sum of
+-- these is usage, and the rows are read once
+CREATE VIEW IF NOT EXISTS ccusage_v_usage_parts AS
+WITH told AS
 (
     SELECT
         toDate(left(record_key, 10)) AS day,
-        record_type = 'project_daily' AS is_project,
-        substring(record_key, 12) AS project,
-        toString(model_name) AS name,
+        arrayJoin(
+            if(
+                record_type = 'daily',
+                [('', name, its_cost, its_tokens), ('', '', -its_cost, -its_tokens)],
+                [(substring(record_key, 12), name, its_cost, its_tokens), ('', name, -its_cost, -its_tokens)]
+            )
+        ) AS part,
         source,
         machine_name,
-        user_name,
-        cost AS its_cost,
-        toInt64(total_tokens) AS its_tokens
-    FROM ccusage_model_breakdowns FINAL
-    WHERE record_type IN ('daily', 'project_daily') AND (NOT is_project OR project != '')
-),
-parts AS
-(
-    SELECT day, project, name, source, machine_name, user_name, its_cost AS part_cost, its_tokens AS part_tokens
-    FROM models
-    WHERE is_project
-    UNION ALL
-    -- of what is told by model alone, what no project has told
-    SELECT day, '', name, source, machine_name, user_name, sum(if(is_project, -its_cost, its_cost)), sum(if(is_project, -its_tokens, its_tokens))
-    FROM models
-    WHERE name != ''
-    GROUP BY day, name, source, machine_name, user_name
-    UNION ALL
-    -- of the day what no model has told
-    SELECT day, '', '', source, machine_name, user_name, sum(its_cost), sum(its_tokens)
+        user_name
     FROM
     (
-        SELECT date AS day, source, machine_name, user_name, total_cost AS its_cost, toInt64(total_tokens) AS its_tokens
-        FROM ccusage_usage_daily FINAL
-        UNION ALL
-        SELECT day, source, machine_name, user_name, -its_cost, -its_tokens
-        FROM models
-        WHERE is_project = (name = '')
+        SELECT
+            record_type,
+            record_key,
+            toString(model_name) AS name,
+            source,
+            machine_name,
+            user_name,
+            cost AS its_cost,
+            toInt64(total_tokens) AS its_tokens
+        FROM ccusage_model_breakdowns FINAL
+        WHERE record_type IN ('daily', 'project_daily') AND if(record_type = 'daily', name, substring(record_key, 12)) != ''
     )
-    GROUP BY day, source, machine_name, user_name
+    UNION ALL
+    SELECT date, ('', '', total_cost, toInt64(total_tokens)), source, machine_name, user_name
+    FROM ccusage_usage_daily FINAL
 )
 SELECT
     day AS date,
-    project AS project_id,
-    name AS model,
+    part.1 AS project_id,
+    part.2 AS model,
     source,
     machine_name,
     user_name,
-    round(part_cost, 9) AS cost,
-    part_tokens AS tokens
-FROM parts
-WHERE cost != 0 OR tokens != 0;
+    part.3 AS cost,
+    part.4 AS tokens
+FROM told;
+
+-- one row per day, project, model, agent, machine and user; its sums are those of ccusage_usage_daily. What ccusage
+-- tells for no project (of agents other than Claude Code), or of no model, stands under an empty name
+CREATE VIEW IF NOT EXISTS ccusage_v_usage AS
+SELECT
+    date,
+    project_id,
+    model,
+    source,
+    machine_name,
+    user_name,
+    round(sum(parts.cost), 9) AS cost,
+    sum(parts.tokens) AS tokens
+FROM ccusage_v_usage_parts AS parts
+GROUP BY date, project_id, model, source, machine_name, user_name
+HAVING cost != 0 OR tokens != 0;
 
 -- one row per machine and user whose conversations are stored beside usage: of nobody else a query says how they work.
 -- Without FINAL: who has said something is the same in every version of a row

@@ -45,11 +45,13 @@
 WITH 400 AS whole_days, 6000 AS cells, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- Days as numbers since 1970; days long ago are put on the first of their month. Where there would be too many cells,
 -- the projects, models, machines and users that cost least stand together under '*'.
--- What each of these costs in all, as ccusage_v_usage would tell, but from sums: a fraction of reading that once more.
+-- What each of these costs in all, as ccusage_v_usage would tell, but from sums, a fraction of reading that once more,
+-- and how many rows tell something.
 costs AS
 (
     SELECT
-        arrayJoin([('machine', machine_name, day_cost), ('user', user_name, day_cost), ('project', '', day_cost), ('model', '', day_cost)]) AS part
+        arrayJoin([('machine', machine_name, day_cost, 0), ('user', user_name, day_cost, 0), ('project', '', day_cost, 0), ('model', '', day_cost, 0)])
+            AS part
     FROM
     (
         SELECT toString(machine_name) AS machine_name, toString(user_name) AS user_name, sum(total_cost) AS day_cost
@@ -57,26 +59,27 @@ costs AS
         GROUP BY machine_name, user_name
     )
     UNION ALL
-    SELECT arrayJoin([(what, name, model_cost), (what, '', -model_cost)])
+    SELECT arrayJoin([(what, name, model_cost, 0), (what, '', -model_cost, 0), ('rows', '', 0, telling)])
     FROM
     (
         SELECT
             if(record_type = 'daily', 'model', 'project') AS what,
             if(record_type = 'daily', toString(model_name), substring(record_key, 12)) AS name,
-            sum(cost) AS model_cost
+            sum(cost) AS model_cost,
+            countIf(cost != 0 OR total_tokens != 0) AS telling
         FROM ccusage_model_breakdowns FINAL
         WHERE record_type IN ('daily', 'project_daily')
         GROUP BY what, name
     )
 ),
 (
-    SELECT mapFromArrays(groupArray(what), groupArray(names))
+    SELECT (mapFromArrays(groupArray(what), groupArray(names)), sum(telling))
     FROM
     (
-        SELECT what, groupArray(name) AS names
+        SELECT what, groupArray(name) AS names, sum(its_telling) AS telling
         FROM
         (
-            SELECT part.1 AS what, part.2 AS name
+            SELECT part.1 AS what, part.2 AS name, sum(part.4) AS its_telling
             FROM costs
             GROUP BY what, name
             ORDER BY round(sum(part.3), 6) DESC, name
@@ -84,28 +87,26 @@ costs AS
         )
         GROUP BY what
     )
-) AS dearest,
+) AS known,
+known.1 AS dearest,
 -- Each of these rows is in a cell with at most 30 others: with so many there are too many cells for certain.
-(
-    SELECT if(count() > 2 * 31 * cells, 24, 1000000)
-    FROM ccusage_model_breakdowns FINAL
-    WHERE record_type IN ('daily', 'project_daily') AND (cost != 0 OR total_tokens != 0)
-) AS most,
+if(known.2 > 2 * 31 * cells, 24, 1000000) AS most,
 (
     SELECT groupArray((project, model, agent, machine, user, number, cost, tokens))
     FROM
     (
         SELECT
             if(most < 1000000 AND NOT has(dearest['project'], project_id), '*', project_id) AS project,
-            if(most < 1000000 AND NOT has(dearest['model'], ccusage_v_usage.model), '*', ccusage_v_usage.model) AS model,
+            if(most < 1000000 AND NOT has(dearest['model'], parts.model), '*', parts.model) AS model,
             toString(source) AS agent,
             if(most < 1000000 AND NOT has(dearest['machine'], machine_name), '*', toString(machine_name)) AS machine,
             if(most < 1000000 AND NOT has(dearest['user'], user_name), '*', toString(user_name)) AS user,
             toUInt32(if(date > today - whole_days, date, toStartOfMonth(date))) AS number,
-            sum(ccusage_v_usage.cost) AS cost,
-            sum(ccusage_v_usage.tokens) AS tokens
-        FROM ccusage_v_usage
+            round(sum(parts.cost), 9) AS cost,
+            sum(parts.tokens) AS tokens
+        FROM ccusage_v_usage_parts AS parts
         GROUP BY project, model, agent, machine, user, number
+        HAVING cost != 0 OR tokens != 0
     )
 ) AS used,
 ranked AS
