@@ -4503,7 +4503,10 @@ def has_embedded_data(config: Config) -> bool:
 
 
 def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, LastImport | None]:
-    """The store and the last import; no store for an embedded database that is not there and not to be made."""
+    """The store and the last import; no store for an embedded database that is not there and not to be made.
+
+    A team's database has other people's imports: no last one, and its days are told by the zone of who asks.
+    """
     if config.embedded and not make_schema and not has_embedded_data(config):
         return None, None
     store = open_store(config)
@@ -4521,7 +4524,7 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
             store.grow_schema(missing)
         elif make_schema and config.embedded:
             store.remove_outdated_parts()
-        return store, store.read_last_import() if store.holds_usage else None
+        return store, store.read_last_import() if store.holds_usage and not store.is_team else None
     except BaseException:
         store.close()
         raise

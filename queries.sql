@@ -64,7 +64,7 @@ costs AS
     (
         SELECT
             if(record_type = 'daily', 'model', 'project') AS what,
-            if(record_type = 'daily', toString(model_name), substring(record_key, 12)) AS name,
+            if(what = 'model', toString(model_name), substring(record_key, 12)) AS name,
             sum(cost) AS model_cost,
             countIf(cost != 0 OR total_tokens != 0) AS telling
         FROM ccusage_model_breakdowns FINAL
