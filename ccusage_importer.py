@@ -5419,13 +5419,15 @@ def import_reports(
     read_again: Callable[[], None] | None = None,
     reshaped: Reshaped | None = None,
     ahead: StoredAhead | None = None,
+    replaced: Replaced | None = None,
 ) -> Outcome:
     """Store what was fetched: plan, keep the reports safe, write, check, tell history.
 
     `last` is this machine's and user's last import, which `checked_settings` has held against the fetched reports;
     `clock` when the run began, by time.monotonic(). `reshaped` and `ahead` are what the reports say and what is stored, where that is known already.
-    `kept_in` is the folder of reports that an earlier run could not finish; it is removed at the end. `logs` is what
-    was read of the logs meanwhile, for history; `read_again` reads what has been written to them since.
+    `kept_in` is the folder of reports that an earlier run could not finish, and `replaced` what that run had begun to
+    replace; it is removed at the end. `logs` is what was read of the logs meanwhile, for history; `read_again` reads what
+    has been written to them since.
     """
     config = store.config
     started = datetime.now(timezone.utc) - timedelta(seconds=time.monotonic() - clock)
@@ -5434,7 +5436,7 @@ def import_reports(
     outcome = Outcome(import_id, fetched, {}, dict(fetched.errors), [], last, logs=logs or LogsRead())
     folder = kept_in or pending_folder(config) / import_id
     fixed = last or Fixed(fetched.timezone, privacy.fingerprint)
-    past = Past(store, load_replaced(kept_in) if kept_in else Replaced(), ahead)
+    past = Past(store, replaced or Replaced(), ahead)
     try:
         fetched = outcome.fetched = dataclasses.replace(fetched, timezone=fixed.timezone)
         reshaped = reshaped or reshape_reports(fetched, privacy)
@@ -5447,12 +5449,12 @@ def import_reports(
                 outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
             outcome.warnings = import_warnings(records, messages) + computer_warnings(store, last, fetched)
             writing = [plan for plan in outcome.plans.values() if kept_in is not None or not plan.is_empty]
-            replaced = keep_safe(past, store, writing, fetched, folder, kept_in) if writing else Replaced()
+            replacing = keep_safe(past, store, writing, fetched, folder, kept_in) if writing else Replaced()
             remember(config, Fixed(fixed.timezone, fixed.privacy))
             if last is None and writing:
                 unfinished = Outcome(import_id, fetched, {}, {"import": ImporterError(UNFINISHED)}, [], None)
                 store.write_history(history_row(unfinished, started, {}, privacy))
-            store.write_plans(writing, kept_in is not None, children=replaced.children)
+            store.write_plans(writing, kept_in is not None, children=replacing.children)
             reading: list[Callable[[], Any]] = [functools.partial(store.check_written, writing), store.read_totals]
             _, outcome.totals = store.connections.together(reading)
             outcome.missing += not_found(records, outcome.totals["days_by_source"], fetched.unreadable)
@@ -5605,19 +5607,19 @@ def replay_pending(store: Store, fixed: Fixed) -> int:
     config = store.config
     privacy = privacy_of(config)
     folder = pending_folder(config)
-    waiting: list[tuple[str, Path, FetchedReports]] = []
+    waiting: list[tuple[str, Path, FetchedReports, Replaced]] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not (path / MANIFEST).exists():
             shutil.rmtree(path, ignore_errors=True)  # its run ended before it had written anything
             continue
         try:
-            saved = load_reports(path)
+            saved, replaced = load_reports(path), load_replaced(path)
         except ImporterError as error:
             refuse_saved(path, error, config)
         else:
-            waiting.append((saved.fetched_at, path, saved))
+            waiting.append((saved.fetched_at, path, saved, replaced))
     imported = 0
-    for fetched_at, path, saved in sorted(waiting, key=lambda item: item[:2]):
+    for fetched_at, path, saved, replaced in sorted(waiting, key=lambda item: item[:2]):
         owner = owned_by(store, saved.machine_name, saved.user_name)
         last = owner.read_last_import()
         is_mine = (saved.machine_name, saved.user_name) == (config.machine_name, config.user_name)
@@ -5627,7 +5629,7 @@ def replay_pending(store: Store, fixed: Fixed) -> int:
             refuse_saved(path, error, config)
             continue
         log.info("importing the reports of %s, which an earlier run could not finish", fetched_at)
-        outcome = import_reports(owner, saved, last, time.monotonic(), kept_in=path)
+        outcome = import_reports(owner, saved, last, time.monotonic(), kept_in=path, replaced=replaced)
         for missing in [*outcome.missing, *(f"{error.what}; {error.fix}" for error in outcome.errors.values())]:
             log.warning("in the reports of %s: %s", fetched_at, one_line(missing))
         imported += 1

@@ -692,6 +692,17 @@ def test_kept_reports_of_another_zone_are_set_aside(store: ci.Store) -> None:
     assert (store.config.kept_path / "refused" / "berlin" / ci.MANIFEST).exists()
 
 
+@pytest.mark.parametrize("damaged", ["[1", '[[["daily", "claude"]], []]', "{}"])
+def test_kept_reports_beside_which_something_is_damaged_stop_no_run(store: ci.Store, damaged: str) -> None:
+    folder = ci.pending_folder(store.config)
+    name = f"half-{len(damaged)}"
+    ci.save_reports(fetched(store, {"2026-11-20": 70}), folder / name)
+    (folder / name / ci.REPLACED).write_text(damaged, encoding="utf-8")
+    outcome = run(store, fetched(store, {"2026-11-20": 70}))
+    assert (outcome.status, tokens(store), pending(store)) == ("completed", {"2026-11-20": 70}, [])
+    assert (store.config.kept_path / "refused" / name / ci.REPLACED).exists()
+
+
 def test_what_cannot_be_stored_now_is_kept_and_what_it_covers_is_dropped(store: ci.Store) -> None:
     config = dataclasses.replace(store.config, db_path=store.config.db_path / "apart")
 
