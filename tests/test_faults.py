@@ -592,11 +592,19 @@ def test_many_imports_at_once_on_one_machine(
         assert embedded_contents(settings) == expected
 
 
+ON_ANOTHER_COMPUTER = """
+    import dataclasses
+    load = ci.load_reports
+    ci.load_reports = lambda folder: dataclasses.replace(load(folder), computer="{computer}")
+"""
+
+
 @pytest.mark.parametrize("count", [5, *thorough(10)])
 def test_many_machines_at_once_into_one_server(story: Story, server: Server, tmp_path: Path, count: int) -> None:
     def one(number: int) -> subprocess.CompletedProcess[str]:
         settings = served(tmp_path / str(number), server)
-        return run_patched("", story.first, settings, "--machine-name", f"machine-{number}")
+        patch = ON_ANOTHER_COMPUTER.format(computer=number)
+        return run_patched(patch, story.first, settings, "--machine-name", f"machine-{number}")
 
     with ThreadPoolExecutor(count) as pool:
         for result in pool.map(one, range(count)):
