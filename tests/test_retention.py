@@ -162,7 +162,12 @@ def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server
     names = json.loads((lived.home / ".local/state/ccusage-importer/names.json").read_text("utf-8"))["names"]
     projects = dict(lived.query("SELECT project_id, sum(total_tokens) FROM ccusage_usage_projects_daily GROUP BY ALL"))
     project = max(projects, key=lambda name: projects[name])
+    work = [
+        "SELECT count() FROM ccusage_messages FINAL WHERE kind != 'response' AND project_id = '{}'",
+        "SELECT count() FROM ccusage_tool_calls FINAL WHERE project_id = '{}'",
+    ]
     assert len(named(lived, project)) > 5
+    assert min(sums_and(lived, *(select.format(project) for select in work))[1]) > 0
     lived.imported("--archive", str(tmp_path / "archive"), "--quiet")
     steps = 0
     while killed(lived, steps + 1, "--forget", "--project", names[project], "--yes"):  # by its path
@@ -174,7 +179,8 @@ def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server
     for arguments in ([], ["--backfill"], ["--restore", str(tmp_path / "archive")]):
         lived.imported("--quiet", *arguments)
         assert named(lived, project) == []
-        assert sums(lived) == before  # what it has used is spent
+        # what it has used is spent, without a name; of prompts and tools nothing is left
+        assert sums_and(lived, *(select.format("") for select in work)) == (before, [0, 0])
     assert project not in (lived.home / ".local/state/ccusage-importer/names.json").read_text("utf-8")
     assert broken(lived) == []
     # its logs go on, and are cleaned up: the totals go on being what ccusage says of all logs
