@@ -3896,10 +3896,17 @@ class Store:
         return self.connections.meanwhile([read])
 
     def read_stored(
-        self, records: Mapping[str, Sequence[Record]], everything: bool = False, ahead: StoredAhead | None = None
+        self,
+        records: Mapping[str, Sequence[Record]],
+        everything: bool = False,
+        ahead: StoredAhead | None = None,
+        beside: Collection[date] = (),
     ) -> StoredRows:
-        """The stored rows of this machine and user that an import of `records` can meet, or all, by report and key."""
-        scope = scope_of({} if everything else records)
+        """The stored rows of this machine and user that an import of `records` can meet, or all, by report and key.
+
+        `beside` are further days whose rows it can meet.
+        """
+        scope = scope_of({} if everything else records, beside)
         for known, rows in ahead.result() if ahead is not None else ():
             if known == scope:
                 return rows
@@ -4407,8 +4414,8 @@ def copy_months(
             target.insert_from(source, table, select, {})
 
 
-def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
-    """The part of the tables that an import can meet, as the parameters of `Report.scope`.
+def scope_of(records: Mapping[str, Sequence[Record]], beside: Iterable[date] = ()) -> dict[str, Any]:
+    """The part of the tables that an import of these records can meet, and of the days `beside`, for `Report.scope`.
 
     Days from the first of the earliest month on, because months are held against their days, and from the day before
     the earliest, which may have a message of it; blocks that can hold messages of these days, or of those before;
@@ -4423,9 +4430,13 @@ def scope_of(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     starts = [block_span(record)[0] for record in records.get("blocks", ())]
     sessions = {record.record_key for record in records.get("session", ())}
     sessions |= {record.columns["project_path"] for record in records.get("session", ())}
+    first_day, first_start = min(days, default=FIRST_DAY), min(starts, default=EPOCH)
+    for day in beside:
+        first_day = min(first_day, day)
+        first_start = min(first_start, datetime.combine(day, datetime.min.time(), timezone.utc))
     return {
-        "first_day": min(days, default=FIRST_DAY).replace(day=1),
-        "first_block": max(int((min(starts, default=EPOCH) - MARGIN).timestamp()), 0),
+        "first_day": first_day.replace(day=1),
+        "first_block": max(int((first_start - MARGIN).timestamp()), 0),
         "sessions": sorted(sessions - {""}),
     }
 
@@ -5217,10 +5228,12 @@ class Past:
     replaced: Replaced = field(default_factory=Replaced)
     ahead: StoredAhead | None = None
 
-    def rows(self, records: Mapping[str, Sequence[Record]], everything: bool) -> StoredRows:
+    def rows(
+        self, records: Mapping[str, Sequence[Record]], everything: bool, beside: Collection[date] = ()
+    ) -> StoredRows:
         stored: StoredRows = {name: {} for name in REPORTS}
         if self.store is not None:
-            stored = self.store.read_stored(records, everything, self.ahead)
+            stored = self.store.read_stored(records, everything, self.ahead, beside)
         return {name: self.replaced.before(name, rows) for name, rows in stored.items()}
 
     def project(self, source: str, project: str) -> tuple[dict[Key, Stored], dict[Key, Stored]]:
@@ -5301,6 +5314,8 @@ def plan_import(
         suspects = lacking_a_price(records, stored)
         records, repriced = keep_prices(records, suspects, past.children([child_key(old) for old in suspects.values()]))
     messages = read_messages(past, records, stored, everything=updated)
+    if scope_of(records, messages.days) != scope_of(records):  # there are messages of days that lie before all reports'
+        stored = past.rows(records, updated, messages.days)
     first_day = past.store.forgotten.rows if past.store is not None else date.min
     rules = Rules(repriced, config.allow_shrink, is_old, now, first_day)
     plans = {
