@@ -431,6 +431,35 @@ def test_a_plan_sees_the_rows_that_its_import_can_meet(store: ci.Store) -> None:
     }
 
 
+def test_a_day_before_all_reports_that_has_messages_is_not_new_and_its_month_stays(store: ci.Store) -> None:
+    """A block of 2 November in a zone far from UTC begins on the 1st in UTC; the messages beside reach into October."""
+    days = [day("2026-10-30", 100), day("2026-10-31", 50)]
+    both = {model: days[0].breakdowns[model] + days[1].breakdowns[model] for model in days[0].breakdowns}
+    whole = dataclasses.replace(month("2026-10"), usage=days[0].usage + days[1].usage, breakdowns=both)
+    stored = {"daily": days, "monthly": [whole]}
+    store.write_plans(new(stored))
+    told = {
+        "daily": [day("2026-11-02", 10)],
+        "monthly": [month("2026-11", 10)],
+        "blocks": [block(datetime(2026, 11, 1, 20, tzinfo=timezone.utc), 10)],
+    }
+    said = [(datetime(2026, 10, 31, 9), "2026-10-31", 50), (datetime(2026, 11, 1, 20, 30), "2026-11-02", 10)]
+    for number, (moment, when, total) in enumerate(said):
+        columns = (
+            "message_id, kind, date, started_at, ended_at, source, machine_name, user_name, session_id, project_id"
+        )
+        store.command(
+            f"INSERT INTO ccusage_messages ({columns}, model, input_tokens, output_tokens, cache_creation_tokens,"
+            f" cache_read_tokens) SELECT {number}, 'response', '{when}', '{moment}', '{moment}', 'claude',"
+            f" {{machine:String}}, {{user:String}}, 's', 'p', 'opus', {', '.join(map(str, usage(total).tokens[:4]))}",
+            {"machine": store.config.machine_name, "user": store.config.user_name},
+        )
+    plans, messages = ci.plan_import(ci.Past(store), told, store.config, ci.Dialect.AGENTS, NOON)
+    assert date(2026, 10, 31) in messages.days
+    assert [record.record_key for record in plans["daily"].written] == ["2026-11-02"]
+    assert [record.record_key for record in plans["monthly"].written] == ["2026-11"]
+
+
 @given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=40)), max_size=40), st.integers(1, 300))
 def test_chunks_lose_nothing_and_fit(values: list[tuple[str, str]], limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
