@@ -724,9 +724,15 @@ class FetchedReports:
 
 
 class ProcessGroups:
-    """The child processes of this run, so that all of them can be ended at once from any thread."""
+    """The child processes of this run, so that all of them can be ended at once from any thread.
+
+    They run in the folder in which this was made: chdb changes the process's own while it is imported.
+    """
 
     def __init__(self) -> None:
+        self.folder: Path | None = None
+        with contextlib.suppress(FileNotFoundError):  # it was removed
+            self.folder = Path.cwd() if os.access(".", os.X_OK) else None
         self.stopping = threading.Event()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
@@ -749,6 +755,7 @@ class ProcessGroups:
                     stdout=stdout,
                     stderr=stderr,
                     env=environment,
+                    cwd=self.folder,
                     start_new_session=True,
                 )
                 self._running.add(process)
@@ -5163,9 +5170,11 @@ def reading_logs(
 
     def read(everything: bool = False) -> None:
         privacy = privacy_of(config)
-        found = find_logs(claude_folders(os.environ), privacy)
         store, last = opened.result()
         assert store is not None
+        found = find_logs(
+            claude_folders(os.environ), privacy
+        )  # not before: chdb's import is in another folder for a while
         zone = zone_without_database(config) if last is None or config.timezone else last.timezone
         checked_settings(last, zone, privacy, config)
         remember(config, last or Fixed(zone, privacy.fingerprint))

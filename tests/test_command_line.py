@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import sample_logs
 from conftest import IMPORTER, ROOT, UV, Machine
 
 import ccusage_importer as ci
@@ -419,3 +420,22 @@ def test_settings_of_ccusage_that_may_reach_a_report() -> None:
         "defaults": {"mode": "display", "offline": True},
         "codex": {"defaults": {"speed": "fast"}},
     }
+
+
+def test_commands_run_where_the_run_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """chdb changes the folder of the process while it is imported; a relative CLAUDE_CONFIG_DIR is of the first one."""
+    for name in ("began", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "began")
+    groups = ci.ProcessGroups()
+    monkeypatch.chdir(tmp_path / "other")
+    code, stdout, _ = groups.run(["pwd", "-P"], 10)
+    assert (code, stdout.decode().strip()) == (0, str((tmp_path / "began").resolve()))
+
+
+def test_logs_in_a_relative_folder_are_read(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, settings={"CLAUDE_CONFIG_DIR": ".claude"})
+    sample_logs.write_logs(tmp_path, days=3, sessions_per_day=1, messages=4)
+    result = machine.run_patched(f"os.chdir({str(tmp_path)!r})", "--quiet")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert machine.query("SELECT count() > 0 FROM ccusage_messages") == [(1,)]
