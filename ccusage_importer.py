@@ -5325,6 +5325,7 @@ def plan_import(
     messages = read_messages(past, records, stored, everything=updated)
     if scope_of(records, messages.days) != scope_of(records):  # there are messages of days that lie before all reports'
         stored = past.rows(records, updated, messages.days)
+        messages = read_messages(past, records, stored, everything=updated)  # of sessions that go on there, too
     first_day = past.store.forgotten.rows if past.store is not None else date.min
     rules = Rules(repriced, config.allow_shrink, is_old, now, first_day)
     plans = {

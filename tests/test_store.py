@@ -436,28 +436,42 @@ def test_a_day_before_all_reports_that_has_messages_is_not_new_and_its_month_sta
     days = [day("2026-10-30", 100), day("2026-10-31", 50)]
     both = {model: days[0].breakdowns[model] + days[1].breakdowns[model] for model in days[0].breakdowns}
     whole = dataclasses.replace(month("2026-10"), usage=days[0].usage + days[1].usage, breakdowns=both)
-    stored = {"daily": days, "monthly": [whole]}
+    # a session of which a report sees no end: it went on after midnight there, on the day before by UTC
+    old = datetime(2026, 10, 20, 9, tzinfo=timezone.utc)
+    went_on = datetime(2026, 10, 30, 12, tzinfo=timezone.utc)
+    spans = {"session_id": "long", "project_path": "p", "first_activity": old, "last_activity": went_on}
+    long = Record("session", "claude", "long", spans, usage(30) + usage(20), ("opus",), {"opus": usage(30) + usage(20)})
+    long = dataclasses.replace(long, coverage=ci.Coverage.MESSAGES)
+    stored = {"daily": days, "monthly": [whole], "session": [long]}
     store.write_plans(new(stored))
     told = {
         "daily": [day("2026-11-02", 10)],
         "monthly": [month("2026-11", 10)],
         "blocks": [block(datetime(2026, 11, 1, 20, tzinfo=timezone.utc), 10)],
+        "session": [session("s", 10)],
     }
-    said = [(datetime(2026, 10, 31, 9), "2026-10-31", 50), (datetime(2026, 11, 1, 20, 30), "2026-11-02", 10)]
-    for number, (moment, when, total) in enumerate(said):
+    said = [
+        ("s", datetime(2026, 10, 31, 9), "2026-10-31", 30),
+        ("s", datetime(2026, 11, 1, 20, 30), "2026-11-02", 10),
+        ("long", old.replace(tzinfo=None), "2026-10-20", 30),
+        ("long", went_on.replace(tzinfo=None), "2026-10-31", 20),
+    ]
+    for number, (name, moment, when, total) in enumerate(said):
         columns = (
             "message_id, kind, date, started_at, ended_at, source, machine_name, user_name, session_id, project_id"
         )
         store.command(
             f"INSERT INTO ccusage_messages ({columns}, model, input_tokens, output_tokens, cache_creation_tokens,"
             f" cache_read_tokens) SELECT {number}, 'response', '{when}', '{moment}', '{moment}', 'claude',"
-            f" {{machine:String}}, {{user:String}}, 's', 'p', 'opus', {', '.join(map(str, usage(total).tokens[:4]))}",
+            f" {{machine:String}}, {{user:String}}, '{name}', 'p', 'opus', {', '.join(map(str, usage(total).tokens[:4]))}",
             {"machine": store.config.machine_name, "user": store.config.user_name},
         )
     plans, messages = ci.plan_import(ci.Past(store), told, store.config, ci.Dialect.AGENTS, NOON)
     assert date(2026, 10, 31) in messages.days
     assert [record.record_key for record in plans["daily"].written] == ["2026-11-02"]
     assert [record.record_key for record in plans["monthly"].written] == ["2026-11"]
+    assert [row.record_key for row in plans["session"].removed] == []
+    assert "long" not in {record.record_key for record in plans["session"].written}
 
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=40)), max_size=40), st.integers(1, 300))
