@@ -4922,18 +4922,19 @@ def read_batch(
     return messages, tool_calls, broken_lines
 
 
-def read_logs(store: Store, zone: str, found: tuple[Sequence[LogFile], int], everything: bool, told: LogsRead) -> None:
-    """Store the messages and tool calls of logs that are new or have changed, or of all; `told` follows.
+def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None:
+    """Store the messages and tool calls of all logs that are new or have changed, or of `everything`; `told` follows.
 
-    `found` is what `find_logs` gives. Whatever goes wrong here is told as a problem: the reports do without. Logs of
-    which something could not be stored are read again by the next import.
+    Whatever goes wrong here is told as a problem: the reports do without. Logs of which something could not be stored
+    are read again by the next import.
     """
     config = store.config
-    present, unreadable = found
+    privacy = privacy_of(config)
     engine = store
     try:
+        found, unreadable = find_logs(claude_folders(os.environ), privacy)
         known = read_known_logs(store)
-        files = plan_logs(present, known, reader_of(config), everything)
+        files = plan_logs(found, known, reader_of(config), everything)
         told.all_files, told.all_bytes = len(files), sum(file.size for file in files)
         parameters = parameters_of(config, zone)
         if files and not config.embedded:
@@ -5169,16 +5170,13 @@ def reading_logs(
     told = LogsRead()
 
     def read(everything: bool = False) -> None:
-        privacy = privacy_of(config)
-        store, last = opened.result()
+        store, last = opened.result()  # chdb's import, before that, is in another folder for a while
         assert store is not None
-        found = find_logs(
-            claude_folders(os.environ), privacy
-        )  # not before: chdb's import is in another folder for a while
+        privacy = privacy_of(config)
         zone = zone_without_database(config) if last is None or config.timezone else last.timezone
         checked_settings(last, zone, privacy, config)
         remember(config, last or Fixed(zone, privacy.fingerprint))
-        read_logs(store, zone, found, everything, told)
+        read_logs(store, zone, everything, told)
         read_activity(store, told)
 
     with ThreadPoolExecutor(1, thread_name_prefix="logs") as reader:
@@ -5435,7 +5433,7 @@ def keep_safe(
 
 
 def import_reports(
-    store: Store,
+    past: Past,
     fetched: FetchedReports,
     last: LastImport | None,
     clock: float,
@@ -5443,17 +5441,16 @@ def import_reports(
     logs: LogsRead | None = None,
     read_again: Callable[[], None] | None = None,
     reshaped: Reshaped | None = None,
-    ahead: StoredAhead | None = None,
-    replaced: Replaced | None = None,
 ) -> Outcome:
-    """Store what was fetched: plan, keep the reports safe, write, check, tell history.
+    """Store what was fetched, where the past is stored: plan, keep the reports safe, write, check, tell history.
 
     `last` is this machine's and user's last import, which `checked_settings` has held against the fetched reports;
-    `clock` when the run began, by time.monotonic(). `reshaped` and `ahead` are what the reports say and what is stored, where that is known already.
-    `kept_in` is the folder of reports that an earlier run could not finish, and `replaced` what that run had begun to
-    replace; it is removed at the end. `logs` is what was read of the logs meanwhile, for history; `read_again` reads what
-    has been written to them since.
+    `clock` when the run began, by time.monotonic(). `reshaped` is what the reports say, where that is known already.
+    `kept_in` is the folder of reports that an earlier run could not finish; it is removed at the end. `logs` is what
+    was read of the logs meanwhile, for history; `read_again` reads what has been written to them since.
     """
+    store = past.store
+    assert store is not None
     config = store.config
     started = datetime.now(timezone.utc) - timedelta(seconds=time.monotonic() - clock)
     import_id = kept_in.name if kept_in else uuid.uuid4().hex
@@ -5461,7 +5458,6 @@ def import_reports(
     outcome = Outcome(import_id, fetched, {}, dict(fetched.errors), [], last, logs=logs or LogsRead())
     folder = kept_in or pending_folder(config) / import_id
     fixed = last or Fixed(fetched.timezone, privacy.fingerprint)
-    past = Past(store, replaced or Replaced(), ahead)
     try:
         fetched = outcome.fetched = dataclasses.replace(fetched, timezone=fixed.timezone)
         reshaped = reshaped or reshape_reports(fetched, privacy)
@@ -5474,14 +5470,14 @@ def import_reports(
                 outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
             outcome.warnings = import_warnings(records, messages) + computer_warnings(store, last, fetched)
             writing = [plan for plan in outcome.plans.values() if kept_in is not None or not plan.is_empty]
-            replacing = keep_safe(past, store, writing, fetched, folder, kept_in) if writing else Replaced()
+            replaced = keep_safe(past, store, writing, fetched, folder, kept_in) if writing else Replaced()
             remember(config, Fixed(fixed.timezone, fixed.privacy))
             if last is None and writing:
                 unfinished = Outcome(import_id, fetched, {}, {"import": ImporterError(UNFINISHED)}, [], None)
                 store.write_history(history_row(unfinished, started, {}, privacy))
-            store.write_plans(writing, kept_in is not None, children=replacing.children)
-            reading: list[Callable[[], Any]] = [functools.partial(store.check_written, writing), store.read_totals]
-            _, outcome.totals = store.connections.together(reading)
+            store.write_plans(writing, kept_in is not None, children=replaced.children)
+            actions: list[Callable[[], Any]] = [functools.partial(store.check_written, writing), store.read_totals]
+            _, outcome.totals = store.connections.together(actions)
             outcome.missing += not_found(records, outcome.totals["days_by_source"], fetched.unreadable)
         outcome.missing += outcome.logs.problems
         if unread:
@@ -5654,7 +5650,7 @@ def replay_pending(store: Store, fixed: Fixed) -> int:
             refuse_saved(path, error, config)
             continue
         log.info("importing the reports of %s, which an earlier run could not finish", fetched_at)
-        outcome = import_reports(owner, saved, last, time.monotonic(), kept_in=path, replaced=replaced)
+        outcome = import_reports(Past(owner, replaced), saved, last, time.monotonic(), kept_in=path)
         for missing in [*outcome.missing, *(f"{error.what}; {error.fix}" for error in outcome.errors.values())]:
             log.warning("in the reports of %s: %s", fetched_at, one_line(missing))
         imported += 1
@@ -8624,8 +8620,8 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
     ):
         fetched = saved or fetch(config, zone_without_database(config), screen)
         privacy = privacy_of(config)
-        reshaped = reshape_reports(fetched, privacy)  # while the database opens
         try:
+            reshaped = reshape_reports(fetched, privacy)  # while the database opens
             store, last = future.result()
             if last and not same_zone(last.timezone, fetched.timezone) and not config.timezone and saved is None:
                 log.info("the days of this machine are cut by %s since its first import", last.timezone)
@@ -8637,19 +8633,19 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
                 store = store if store and store.holds_usage else None
                 if saved is None:
                     tell_changed_logs(store, config, options.backfill)
-                return show_plan(store, last, config, fetched, screen)
+                return show_plan(store, last, config, fetched, reshaped, screen)
             assert store is not None
             # first, or a mistake of this run would be taken for the saved reports'
             checked_settings(last, fetched.timezone, privacy, config)
-            ahead: StoredAhead | None = store.read_ahead(reshaped.records)
+            past = Past(store, ahead=store.read_ahead(reshaped.records))
             screen.watch(logs)
             if finish_renames(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
-                last, ahead = store.read_last_import(), None
+                last, past = store.read_last_import(), Past(store)
             write_names(
                 config, omit(seen_names(fetched, privacy), store.forgotten.projects), claude_folders(os.environ)
             )
             outcome = import_reports(
-                store, fetched, last, clock, logs=logs.told, read_again=logs.again, reshaped=reshaped, ahead=ahead
+                past, fetched, last, clock, logs=logs.told, read_again=logs.again, reshaped=reshaped
             )
         except ImporterError as error:
             if error.exit_code == EXIT_FAILED and not options.dry_run and fetched.documents:
@@ -8698,11 +8694,14 @@ def renew_export(store: Store, config: Config, options: argparse.Namespace, zone
 
 
 def show_plan(
-    store: Store | None, last: LastImport | None, config: Config, fetched: FetchedReports, screen: Screen
+    store: Store | None,
+    last: LastImport | None,
+    config: Config,
+    fetched: FetchedReports,
+    reshaped: Reshaped,
+    screen: Screen,
 ) -> int:
-    privacy = privacy_of(config)
-    checked_settings(last, fetched.timezone, privacy, config)
-    reshaped = reshape_reports(fetched, privacy)
+    checked_settings(last, fetched.timezone, privacy_of(config), config)
     plans, messages = plan_import(
         Past(store), reshaped.records, config, fetched.dialect, datetime.now(timezone.utc), last
     )

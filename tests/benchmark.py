@@ -286,16 +286,12 @@ def measure_large(bench: Bench) -> None:
 # ---- conversations: against a plain loop in Python ----------------------------------------------------
 
 
-def find_logs(store: ci.Store) -> tuple[list[ci.LogFile], int]:
-    return ci.find_logs(ci.claude_folders(os.environ), ci.privacy_of(store.config))
-
-
 def read_logs_in(home: Path, everything: bool = False) -> ci.LogsRead:
     """Read the logs under a home into its database, in this process."""
     os.environ["CLAUDE_CONFIG_DIR"] = str(home / ".claude")
     told = ci.LogsRead()
     with opened(home / "db") as store:
-        ci.read_logs(store, "UTC", find_logs(store), everything, told)
+        ci.read_logs(store, "UTC", everything, told)
     if told.problems:
         raise MeasureError("; ".join(told.problems))
     return told
@@ -371,10 +367,7 @@ def readings(home: Path, repetitions: int) -> list[float]:
     """Seconds that looking for changed logs takes where there are none, once the database is open."""
     os.environ["CLAUDE_CONFIG_DIR"] = str(home / ".claude")
     with opened(home / "imported") as store:
-        return [
-            timed(lambda: ci.read_logs(store, "UTC", find_logs(store), False, ci.LogsRead()))
-            for _ in range(repetitions + 1)
-        ][1:]
+        return [timed(lambda: ci.read_logs(store, "UTC", False, ci.LogsRead())) for _ in range(repetitions + 1)][1:]
 
 
 def measure_logs(bench: Bench) -> None:

@@ -81,10 +81,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def missing_here(what: str) -> NoReturn:
-    """Skip a test on a machine that lacks something; where everything was installed for the tests, it fails."""
+    """Skip a test on a machine that lacks a program; where everything was installed for the tests, it fails."""
     if COMPLETE_MACHINE:
         pytest.fail(f"CCUSAGE_TEST_COMPLETE is set, but {what}")
-    pytest.skip(what)
+    pytest.skip(reason=f"it needs a program of the system, which `.ci/run` installs (then nothing is skipped): {what}")
 
 
 def install_ccusage(version: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
@@ -58,8 +57,7 @@ class Reader:
 
     def read(self, everything: bool = False) -> ci.LogsRead:
         told = ci.LogsRead()
-        found = ci.find_logs(ci.claude_folders(os.environ), ci.privacy_of(self.config))
-        ci.read_logs(self.store, "UTC", found, everything, told)
+        ci.read_logs(self.store, "UTC", everything, told)
         return told
 
     def rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

@@ -525,7 +525,7 @@ def run(store: ci.Store, reports: FetchedReports) -> ci.Outcome:
     last = store.read_last_import()
     privacy = ci.Privacy(store.config.hash_projects, store.config.project_hash_key)
     ci.replay_pending(store, last or ci.Fixed(reports.timezone, privacy.fingerprint))
-    return ci.import_reports(store, reports, store.read_last_import(), time.monotonic())
+    return ci.import_reports(ci.Past(store), reports, store.read_last_import(), time.monotonic())
 
 
 def tokens(store: ci.Store) -> dict[str, int]:
