@@ -536,9 +536,10 @@ class Command:
 class Report:
     """One of the five reports: its commands by dialect, its table, and what makes a row's key.
 
-    In SQL: `day`, the last day that a row tells of ({zone}: of the days of a time); `record_key`, equal to
-    `Record.key`; `scope`, the part of the table that an import can meet, with the parameters of `scope_of`;
-    what a plan reads of a row beside its usage: seconds `began` and `ended`, `is_gap`, `project`.
+    `key`: the columns that make a row's key beside its owner, with ClickHouse's types.
+    In SQL: `day`, the last day that a row tells of ({zone}: of the days of a time); `scope`, the part of the table that
+    an import can meet, with the parameters of `scope_of`; what a plan reads of a row beside its usage: seconds `began`
+    and `ended`, `is_gap`, `project`.
     `sum_of`: what messages a covered row is the sum of, its own columns by the fields of `MessageSum`; nothing
     where that needs more than grouping.
     """
@@ -550,7 +551,7 @@ class Report:
     commands: Mapping[Dialect, tuple[Command, ...]]
     containers: tuple[str, ...]
     columns: tuple[str, ...]
-    record_key: str
+    key: Mapping[str, str]
     scope: str
     cost_column: str = "total_cost"
     sum_of: Mapping[str, str] = field(default_factory=dict)
@@ -558,6 +559,17 @@ class Report:
     ended: str = "0"
     is_gap: str = "0"
     project: str = "''"
+
+    @property
+    def record_key(self) -> str:
+        """The key as one text, as a Record has it; in SQL."""
+        parts = [f"toString({name})" if kind == "Date" else name for name, kind in self.key.items()]
+        whole = ", '/', ".join(parts)
+        return f"concat({whole})" if len(parts) > 1 else whole
+
+    def key_of(self, record_key: str) -> list[str]:
+        """The columns' values in such a text."""
+        return record_key.split("/", len(self.key) - 1)
 
 
 def commands_by_dialect(name: str, old: str, claude: str, agents: str) -> dict[Dialect, tuple[Command, ...]]:
@@ -577,7 +589,7 @@ REPORTS: dict[str, Report] = {
             commands=commands_by_dialect("daily", "daily", "claude daily", "daily --by-agent"),
             containers=("daily",),
             columns=("date",),
-            record_key="toString(date)",
+            key={"date": "Date"},
             scope="date >= {first_day:Date}",
             sum_of={"date": "day"},
         ),
@@ -589,7 +601,7 @@ REPORTS: dict[str, Report] = {
             commands=commands_by_dialect("monthly", "monthly", "claude monthly", "monthly --by-agent"),
             containers=("monthly",),
             columns=("month", "year", "month_num"),
-            record_key="month",
+            key={"month": "String"},
             scope="year >= toYear({first_day:Date})",
         ),
         Report(
@@ -608,7 +620,7 @@ REPORTS: dict[str, Report] = {
             },
             containers=("sessions", "session"),
             columns=("session_id", "project_path", "first_activity", "last_activity"),
-            record_key="session_id",
+            key={"session_id": "String"},
             # those of sessions that have messages in the time of the others, too
             # no day is before 1970-01-01: the one before it is in 2149
             scope="(session_id IN {sessions:Array(String)} OR last_activity >= greatest({first_day:Date}, toDate(1)) - 1)",
@@ -636,7 +648,7 @@ REPORTS: dict[str, Report] = {
                 "burn_rate",
                 "projection",
             ),
-            record_key="block_id",
+            key={"block_id": "String"},
             scope="start_time >= toDateTime({first_block:Int64}, 'UTC')",
             cost_column="cost_usd",
             began="toUnixTimestamp(start_time)",
@@ -654,7 +666,7 @@ REPORTS: dict[str, Report] = {
             ),
             containers=("projects",),
             columns=("date", "project_id"),
-            record_key="concat(toString(date), '/', project_id)",
+            key={"date": "Date", "project_id": "String"},
             scope="date >= {first_day:Date}",
             sum_of={"date": "day", "project_id": "project_id"},
             project="project_id",
@@ -1305,8 +1317,14 @@ class Usage:
         return (self.input, self.output, self.cache_creation, self.cache_read, self.total)
 
     def __add__(self, other: Usage) -> Usage:
-        tokens = (mine + theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True))
-        return Usage.of(tokens, round(self.cost + other.cost, DOLLAR_DIGITS))
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_creation + other.cache_creation,
+            self.cache_read + other.cache_read,
+            self.total + other.total,
+            round(self.cost + other.cost, DOLLAR_DIGITS),
+        )
 
     def covers(self, other: Usage) -> bool:
         """Whether this is as much as the other, or more, in each number."""
@@ -1424,6 +1442,18 @@ class Record:
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+@functools.lru_cache(4096)  # rows repeat their fields and models
+def holds_a_path(text: str) -> bool:
+    """Whether a text is or contains a path, so may tell a project's name."""
+    return HOLDS_A_PATH.search(text) is not None and NAMELESS_PATH.fullmatch(text) is None
+
+
+@functools.lru_cache(4096)
+def is_private(field_name: str) -> bool:
+    """Whether what stands in a field of this name is taken for somebody's own, whatever it looks like."""
+    return PRIVATE_FIELD.search(field_name) is not None
+
+
 @dataclass(frozen=True)
 class Privacy:
     """How names are stored: as they are, or as 8 hex digits of a hash, keyed where there is a key."""
@@ -1443,7 +1473,7 @@ class Privacy:
 
     def session(self, session_id: str) -> str:
         """A session's id: that of a folder or file may be or contain a path."""
-        return self.name(session_id) if self.holds_a_path(session_id) else session_id
+        return self.name(session_id) if holds_a_path(session_id) else session_id
 
     @property
     def fingerprint(self) -> str:
@@ -1451,10 +1481,6 @@ class Privacy:
         if not self.hashed:
             return "plain"
         return f"hmac-{self.name('ccusage-importer fingerprint')}" if self.key else "sha256"
-
-    def holds_a_path(self, text: str) -> bool:
-        """Whether a text is or contains a path, so may tell a project's name."""
-        return HOLDS_A_PATH.search(text) is not None and NAMELESS_PATH.fullmatch(text) is None
 
     def model(self, name: str) -> str:
         return self.name(name) if MODEL_IS_A_FILE.match(name) else name
@@ -1466,16 +1492,14 @@ class Privacy:
     def raw(self, value: Any, field_name: str = "") -> Any:
         """The same JSON with names made private, wherever in it they are."""
         if isinstance(value, dict):
-            return {
-                self.name(key) if self.holds_a_path(key) else key: self.raw(item, key) for key, item in value.items()
-            }
+            return {self.name(key) if holds_a_path(key) else key: self.raw(item, key) for key, item in value.items()}
         if isinstance(value, list):
             return [self.raw(item, field_name) for item in value]
         if not isinstance(value, str):
             return value
         if field_name in MODEL_FIELDS:
             return self.model(value)
-        return self.name(value) if PRIVATE_FIELD.search(field_name) or self.holds_a_path(value) else value
+        return self.name(value) if is_private(field_name) or holds_a_path(value) else value
 
 
 def privacy_of(config: Config) -> Privacy:
@@ -1706,7 +1730,7 @@ def reshape_session(row: Row, source: str, period: str, dialect: Dialect, privac
         if len(parts) > 2 and parts[-1] == "subagents":
             parts.pop()
         session_id, project = parts[-1], "/".join(parts[:-1]) or parts[-1]
-    is_project = session_id == project or privacy.holds_a_path(session_id)
+    is_project = session_id == project or holds_a_path(session_id)
     session_id = privacy.name(session_id) if is_project else session_id
     columns = {
         "session_id": session_id,
@@ -1858,11 +1882,14 @@ def reshape_report(
 
 @dataclass(frozen=True)
 class Reshaped:
-    """Rows by report, the errors of the reports that have none, and the errors of single rows, which were left out."""
+    """Rows by report, the errors of the reports that have none, the errors of single rows, which were left out, and what
+    a user should know of the numbers.
+    """
 
     records: dict[str, list[Record]]
     errors: dict[str, ImporterError]
     odd: dict[str, list[ImporterError]]
+    warnings: list[str]
 
     def left_out(self) -> list[str]:
         """What a user has to know of the rows that were left out, some of each report."""
@@ -1875,14 +1902,29 @@ class Reshaped:
 
 
 def reshape_reports(fetched: FetchedReports, privacy: Privacy) -> Reshaped:
-    reshaped = Reshaped({}, dict(fetched.errors), {})
+    """All that can be known of the fetched reports by themselves: the database opens meanwhile."""
+    reshaped = Reshaped({}, dict(fetched.errors), {}, [])
     for report in REPORTS.values():
         if report.name not in reshaped.errors:
             try:
                 reshaped.records[report.name], reshaped.odd[report.name] = reshape_report(report, fetched, privacy)
             except ImporterError as error:
                 reshaped.errors[report.name] = error
+    for records in reshaped.records.values():
+        for record in records:
+            record.content_hash  # noqa: B018  # it is kept
+    reshaped.warnings.extend(doubts(reshaped.records))
     return reshaped
+
+
+def unpriced_models(records: Mapping[str, Sequence[Record]]) -> frozenset[tuple[str, str]]:
+    """Sources and models that have tokens and no cost anywhere in the fetched rows."""
+    usage: defaultdict[tuple[str, str], Usage] = defaultdict(Usage)
+    for report_records in records.values():
+        for record in report_records:
+            for model, part in record.breakdowns.items():
+                usage[record.source, model] += part
+    return frozenset(key for key, total in usage.items() if total.total and not total.cost)
 
 
 def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
@@ -1924,6 +1966,20 @@ def disagreements(records: Mapping[str, Sequence[Record]]) -> list[str]:
                 what = f"{record.report} {record.record_key} ({record.source})"
                 compare(what, record.usage, "records", sum_usage(usages), "models")
     return found
+
+
+def doubts(records: Mapping[str, Sequence[Record]]) -> list[str]:
+    """What a user should know of fetched numbers."""
+    told = [
+        f"this ccusage knows no price for {model} ({source}): its tokens are counted, its cost is not"
+        for source, model in sorted(unpriced_models(records))
+    ]
+    found = disagreements(records)
+    if found:
+        told.append(
+            f"the reports disagree in {len(found)} places, as when logs are written meanwhile: " + "; ".join(found[:3])
+        )
+    return told
 
 
 # ---- what Claude Code counts of each day itself: its stats-cache.json --------------------------------
@@ -2383,16 +2439,6 @@ class Plan:
             rows.pop(gone.key, None)
         rows.update({record.key: record for record in self.written})
         return rows
-
-
-def unpriced_models(records: Mapping[str, Sequence[Record]]) -> frozenset[tuple[str, str]]:
-    """Sources and models that have tokens and no cost anywhere in the fetched rows."""
-    usage: defaultdict[tuple[str, str], Usage] = defaultdict(Usage)
-    for report_records in records.values():
-        for record in report_records:
-            for model, part in record.breakdowns.items():
-                usage[record.source, model] += part
-    return frozenset(key for key, total in usage.items() if total.total and not total.cost)
 
 
 @dataclass(frozen=True)
@@ -3422,9 +3468,13 @@ class Declared:
     select: str = ""
 
 
-@functools.cache
 def declared_schema(cluster: str | None = None, team: str = "") -> Sequence[Declared]:
     """What the schema file has, in its order; for a cluster, both parts of each table; for a team's database, Merge tables."""
+    return parse_schema(cluster, team)
+
+
+@functools.cache
+def parse_schema(cluster: str | None, team: str) -> Sequence[Declared]:
     statements: Iterable[str] = split_statements(own_file(SCHEMA_FILE))
     statements = team_statements(statements, team) if team else statements
     declared: list[Declared] = []
@@ -3582,7 +3632,14 @@ class Connections:
 
 
 StoredRows = dict[str, dict[Key, Stored]]  # by report and key
-StoredAhead = Future[list[tuple[dict[str, Any], StoredRows]]]  # with their scope, while they are being read
+
+
+class Ahead(NamedTuple):
+    """What was read before a plan asks: the rows of a scope, and then the children of those that have grown."""
+
+    scope: dict[str, Any]
+    rows: StoredRows
+    children: Future[list[dict[ChildKey, Children]]]
 
 
 class Store:
@@ -3893,32 +3950,27 @@ class Store:
         selects = (f"(SELECT 1 FROM {table} WHERE {OWNED} LIMIT 1)" for table in USAGE_TABLES)
         return bool(self.query(" UNION ALL ".join(selects)))
 
-    def read_ahead(self, records: Mapping[str, Sequence[Record]]) -> StoredAhead:
-        """Let the helper read what `read_stored` is going to be asked for; nobody may write rows until then."""
+    def read_ahead(self, records: Mapping[str, Sequence[Record]]) -> Future[list[Ahead]]:
+        """Let the helper read what a plan of these records is going to ask for; nobody may write rows until then."""
 
-        def read() -> tuple[dict[str, Any], StoredRows]:
+        def read() -> Ahead:
             kept = self.forgotten.kept(records)
-            return scope_of(kept), self.read_stored(kept)
+            scope = scope_of(kept)
+            rows = self.read_stored(scope)
+            pairs = [(record, rows[name].get(record.key)) for name, told in kept.items() for record in told]
+            grown = [
+                child_key(old)
+                for new, old in pairs
+                if old is not None and old.content_hash != new.content_hash and old.usage.total <= new.usage.total
+            ]
+            return Ahead(scope, rows, self.connections.meanwhile([functools.partial(self.read_children, grown)]))
 
         return self.connections.meanwhile([read])
 
-    def read_stored(
-        self,
-        records: Mapping[str, Sequence[Record]],
-        everything: bool = False,
-        ahead: StoredAhead | None = None,
-        beside: Collection[date] = (),
-    ) -> StoredRows:
-        """The stored rows of this machine and user that an import of `records` can meet, or all, by report and key.
-
-        `beside` are further days whose rows it can meet.
-        """
-        scope = scope_of({} if everything else records, beside)
-        for known, rows in ahead.result() if ahead is not None else ():
-            if known == scope:
-                return rows
+    def read_stored(self, scope: Mapping[str, Any]) -> StoredRows:
+        """The stored rows of this machine and user in a scope, by report and key."""
         stored: StoredRows = {name: {} for name in REPORTS}
-        sessions = scope.pop("sessions")
+        sessions = scope["sessions"]
         for number, some_sessions in enumerate(list(chunked(sessions)) or [[]]):
             selects = [
                 f"SELECT '{report.name}' AS report, source, {report.record_key} AS record_key, content_hash,"
@@ -4274,13 +4326,11 @@ class Store:
         )
 
     def _delete(self, report: Report, keys: Sequence[Key], seen: datetime) -> None:
-        for run in chunked(keys):
-            parameters = {"keys": run, "record_keys": [key for _, key in run], "seen": int(seen.timestamp())}
-            # the list of record keys alone lets the engine skip parts by the table's own key
-            condition = f"{OWNED} AND {SEEN} AND (source, {report.record_key}) IN {KEYS}"
-            if report.record_key in report.columns:
-                condition += f" AND {report.record_key} IN {{record_keys:Array(String)}}"
-            self._delete_where(report.table, condition, parameters)
+        # by the columns as they are, or the engine could not skip parts by the table's own key
+        columns, types = ", ".join(report.key), ", ".join(report.key.values())
+        condition = f"{OWNED} AND {SEEN} AND (source, {columns}) IN {{keys:Array(Tuple(String, {types}))}}"
+        for run in chunked([(source, *report.key_of(record_key)) for source, record_key in keys]):
+            self._delete_where(report.table, condition, {"keys": run, "seen": int(seen.timestamp())})
 
     def _delete_where(self, table: str, condition: str, parameters: Mapping[str, Any]) -> None:
         # a Distributed table takes no DELETE: each shard deletes from its own
@@ -4303,7 +4353,7 @@ class Store:
 
     def _rows_not_written(self, plans: Iterable[Plan]) -> list[str]:
         records = {plan.report: [*plan.written, *plan.unchanged] for plan in plans}
-        stored = self.read_stored({**{name: [] for name in REPORTS}, **records})
+        stored = self.read_stored(scope_of({**{name: [] for name in REPORTS}, **records}))
         wrong: list[str] = []
         for plan in plans:
             now = stored[plan.report]
@@ -4390,7 +4440,6 @@ TELLING_COLUMNS = {
 UNQUALIFIED = "replaceRegexpAll({}, concat('`?', {{database:String}}, '`?[.]'), '')"
 OWNED = "machine_name = {machine:String} AND user_name = {user:String}"
 SEEN = "updated_at <= toDateTime({seen:Int64}, 'UTC')"
-KEYS = "{keys:Array(Tuple(String, String))}"
 CHILD_KEYS = "(record_type, source, record_key) IN {keys:Array(Tuple(String, String, String))}"
 
 
@@ -5233,14 +5282,22 @@ class Past:
 
     store: Store | None
     replaced: Replaced = field(default_factory=Replaced)
-    ahead: StoredAhead | None = None
+    reading: Future[list[Ahead]] | None = None
+
+    @property
+    def ahead(self) -> Ahead | None:
+        return self.reading.result()[0] if self.reading is not None else None
 
     def rows(
         self, records: Mapping[str, Sequence[Record]], everything: bool, beside: Collection[date] = ()
     ) -> StoredRows:
+        """What an import of `records` can meet, or all; `beside` are further days whose rows it can meet."""
+        scope = scope_of({} if everything else records, beside)
         stored: StoredRows = {name: {} for name in REPORTS}
-        if self.store is not None:
-            stored = self.store.read_stored(records, everything, self.ahead, beside)
+        if self.ahead is not None and self.ahead.scope == scope:
+            stored = self.ahead.rows
+        elif self.store is not None:
+            stored = self.store.read_stored(scope)
         return {name: self.replaced.before(name, rows) for name, rows in stored.items()}
 
     def project(self, source: str, project: str) -> tuple[dict[Key, Stored], dict[Key, Stored]]:
@@ -5252,8 +5309,14 @@ class Past:
         return days, sessions
 
     def children(self, keys: Collection[ChildKey]) -> dict[ChildKey, Children]:
-        stored = self.store.read_children(sorted(keys)) if self.store is not None and keys else {}
-        return {**stored, **{key: self.replaced.children[key] for key in keys if key in self.replaced.children}}
+        if not keys:
+            return {}
+        ahead = self.ahead.children.result()[0] if self.ahead is not None else {}
+        stored = {**ahead, **self.replaced.children}
+        unknown = sorted({*keys} - stored.keys())
+        if self.store is not None and unknown:
+            stored |= self.store.read_children(unknown)
+        return {key: stored[key] for key in keys if key in stored}
 
     def replaced_by(self, plans: Iterable[Plan]) -> Replaced:
         """What is lost if a run is killed while it writes these plans."""
@@ -5468,7 +5531,11 @@ def import_reports(
             if messages.missed and read_again is not None:
                 read_again()
                 outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
-            outcome.warnings = import_warnings(records, messages) + computer_warnings(store, last, fetched)
+            outcome.warnings = [
+                *reshaped.warnings,
+                *missed_warnings(messages),
+                *computer_warnings(store, last, fetched),
+            ]
             writing = [plan for plan in outcome.plans.values() if kept_in is not None or not plan.is_empty]
             replaced = keep_safe(past, store, writing, fetched, folder, kept_in) if writing else Replaced()
             remember(config, Fixed(fixed.timezone, fixed.privacy))
@@ -5521,24 +5588,14 @@ def not_found(
     ]
 
 
-def import_warnings(records: Mapping[str, Sequence[Record]], messages: Messages) -> list[str]:
-    """What a user should know of the fetched numbers."""
-    warnings = [
-        f"this ccusage knows no price for {model} ({source}): its tokens are counted, its cost is not"
-        for source, model in sorted(unpriced_models(records))
+def missed_warnings(messages: Messages) -> list[str]:
+    if not messages.missed:
+        return []
+    told = (f"{day}: {more.total:,} tokens against {less.total:,}" for day, (more, less) in messages.missed.items())
+    return [
+        f"ccusage says more of {len(messages.missed)} days than the messages read from the logs, so these days are "
+        f"stored as ccusage says: {'; '.join(itertools.islice(told, 3))}"
     ]
-    if messages.missed:
-        told = (f"{day}: {more.total:,} tokens against {less.total:,}" for day, (more, less) in messages.missed.items())
-        warnings.append(
-            f"ccusage says more of {len(messages.missed)} days than the messages read from the logs, so these days are "
-            f"stored as ccusage says: {'; '.join(itertools.islice(told, 3))}"
-        )
-    found = disagreements(records)
-    if found:
-        warnings.append(
-            f"the reports disagree in {len(found)} places, as when logs are written meanwhile: " + "; ".join(found[:3])
-        )
-    return warnings
 
 
 def computer_warnings(store: Store, last: LastImport | None, fetched: FetchedReports) -> list[str]:
@@ -5767,7 +5824,7 @@ def old_names(store: Store, privacy: Privacy) -> OldNames:
 def plan_adopted(store: Store, records: Mapping[str, Sequence[Record]], now: datetime) -> dict[str, Plan]:
     """Plans for what the older importer knows more of than what is stored; the rest is unchanged or kept."""
     plans = {name: Plan(name) for name in REPORTS}
-    stored = store.read_stored(records)
+    stored = store.read_stored(scope_of(records))
     gained: dict[str, list[Record]] = {name: [] for name in REPORTS}
     for name, report_records in records.items():
         for record in report_records:
@@ -6300,7 +6357,7 @@ def forgotten_before(first: Mapping[str, date], began: datetime) -> Forgotten:
 
 def rows_to_go(store: Store, forgotten: Forgotten) -> dict[str, list[Stored]]:
     """The stored rows of each report that are not to be there."""
-    stored = store.read_stored({}, everything=True)
+    stored = store.read_stored(scope_of({}))
     return {name: [row for row in rows.values() if not forgotten.keeps(row)] for name, rows in stored.items()}
 
 
@@ -6375,7 +6432,7 @@ def plan_nameless(store: Store, forgotten: Forgotten) -> Plan:
     """The days of no name: of each day that a forgotten project has a part in, what the other projects have not."""
     projects, _ = store.read_records(REPORTS["projects"])
     days, _ = store.read_records(REPORTS["daily"])
-    stored = store.read_stored({}, everything=True)["projects"]
+    stored = store.read_stored(scope_of({}))["projects"]
     others: defaultdict[date, list[Record]] = defaultdict(list)
     its_days: set[date] = set()
     for record in projects:
@@ -6841,7 +6898,7 @@ def seen_names(fetched: FetchedReports, privacy: Privacy) -> dict[str, str]:
     seen = set(projects) if isinstance(projects, dict) else set()
     for row in sessions if isinstance(sessions, list) else ():
         texts = (row.get(name) for name in ("projectPath", "sessionId")) if isinstance(row, dict) else ()
-        seen |= {text for text in texts if isinstance(text, str) and privacy.holds_a_path(text)}
+        seen |= {text for text in texts if isinstance(text, str) and holds_a_path(text)}
     return {privacy.name(name): name for name in seen}
 
 
@@ -8516,9 +8573,14 @@ class Screen:
             print(text, file=sys.stderr)
 
     def prepare(self) -> None:
-        """Load what draws, in a thread: it takes 0.1 s, which costs nothing while ccusage runs."""
+        """Load what asks and draws, in a thread: it takes 0.1 s, which costs nothing while ccusage runs."""
+
+        def load() -> None:
+            named_queries()
+            importlib.import_module("rich.table")
+
         if not self.quiet:
-            threading.Thread(target=importlib.import_module, args=("rich.table",), daemon=True).start()
+            threading.Thread(target=load, daemon=True).start()
 
     def watch(self, logs: Reading) -> None:
         """Wait until the logs are read; on a terminal with progress, as at a first import there may be years of them."""
@@ -8637,7 +8699,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             assert store is not None
             # first, or a mistake of this run would be taken for the saved reports'
             checked_settings(last, fetched.timezone, privacy, config)
-            past = Past(store, ahead=store.read_ahead(reshaped.records))
+            past = Past(store, reading=store.read_ahead(reshaped.records))
             screen.watch(logs)
             if finish_renames(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
                 last, past = store.read_last_import(), Past(store)
@@ -8705,7 +8767,7 @@ def show_plan(
     plans, messages = plan_import(
         Past(store), reshaped.records, config, fetched.dialect, datetime.now(timezone.utc), last
     )
-    outcome = Outcome("", fetched, plans, reshaped.errors, import_warnings(reshaped.records, messages), last)
+    outcome = Outcome("", fetched, plans, reshaped.errors, reshaped.warnings + missed_warnings(messages), last)
     if store is not None:
         outcome.warnings += computer_warnings(store, last, fetched)
     outcome.missing = reshaped.left_out()

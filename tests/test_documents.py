@@ -235,7 +235,7 @@ def test_what_is_stored_is_what_was_said_whatever_the_names(tmp_path: Path) -> N
             for name, rows in records.items():
                 if name == "monthly":
                     continue  # random months and days do not add up; months are the days' sum
-                stored = store.read_stored(records)[name]
+                stored = store.read_stored(ci.scope_of(records))[name]
                 assert {key: row.usage for key, row in stored.items()} == {row.key: row.usage for row in rows}
             again, _ = ci.plan_import(ci.Past(store), records, config, ci.Dialect.AGENTS, ci.EPOCH)
             assert all(plan.is_empty for name, plan in again.items() if name != "monthly")

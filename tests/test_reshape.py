@@ -511,7 +511,7 @@ def test_of_many_rows_that_are_left_out_some_are_told() -> None:
     odd = [ImporterError(f"row {number}") for number in range(ci.TOLD_ROWS + 1)]
     told = [f"row {number}; this row is left out" for number in range(ci.TOLD_ROWS)]
     for count, more in ((ci.TOLD_ROWS + 1, ["daily: rows left out besides these: 1"]), (ci.TOLD_ROWS, []), (1, [])):
-        assert ci.Reshaped({}, {}, {"daily": odd[:count], "blocks": []}).left_out() == [*told[:count], *more]
+        assert ci.Reshaped({}, {}, {"daily": odd[:count], "blocks": []}, []).left_out() == [*told[:count], *more]
 
 
 def test_the_same_project_has_the_same_id_and_a_key_makes_it_unguessable() -> None:

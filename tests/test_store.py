@@ -129,12 +129,12 @@ def changed(store: ci.Store, record: Record) -> Plan:
 
 
 def stored(store: ci.Store, record: Record) -> Stored:
-    return store.read_stored({record.report: [record]})[record.report][record.key]
+    return store.read_stored(ci.scope_of({record.report: [record]}))[record.report][record.key]
 
 
 def without(store: ci.Store, records: Mapping[str, Sequence[Record]]) -> list[Plan]:
     """The plans that remove these rows."""
-    there = store.read_stored(records)
+    there = store.read_stored(ci.scope_of(records))
     return [Plan(name, removed=[there[name][row.key] for row in rows]) for name, rows in records.items()]
 
 
@@ -168,14 +168,14 @@ def test_what_is_written_is_read_back_whole(store: ci.Store) -> None:
         first = since.pop(ci.child_key(RECORDS["daily"][0]), None)
         assert first == (created[ci.child_key(RECORDS["daily"][0])] if name == "daily" else None)
         assert all(before <= moment <= now for moment in since.values())
-    rows = store.read_stored(RECORDS)
+    rows = store.read_stored(ci.scope_of(RECORDS))
     for name, records in RECORDS.items():
         there = {
             key: dataclasses.replace(row, created_at=ci.EPOCH, updated_at=ci.EPOCH) for key, row in rows[name].items()
         }
         assert there == index(records)
         assert all(before <= row.updated_at <= now for row in rows[name].values())
-    assert store.read_stored({}, everything=True) == rows
+    assert store.read_stored(ci.scope_of({})) == rows
     keys = [ci.child_key(record) for records in RECORDS.values() for record in records]
     nobody = ("daily", "claude", "2020-01-01")
     assert store.read_children([*keys, nobody]) == {
@@ -198,11 +198,11 @@ def test_many_keys_take_many_statements(store: ci.Store, monkeypatch: pytest.Mon
     by_key = store.read_children(keys)
     monkeypatch.setattr(ci, "MANY_KEYS", 3)
     assert store.read_children(keys) == by_key
-    assert sum(map(len, store.read_stored(RECORDS).values())) == sum(map(len, RECORDS.values()))
+    assert sum(map(len, store.read_stored(ci.scope_of(RECORDS)).values())) == sum(map(len, RECORDS.values()))
     removed = without(store, RECORDS)
     store.write_plans(removed)
     store.check_written(removed)
-    assert not any(store.read_stored(RECORDS).values())
+    assert not any(store.read_stored(ci.scope_of(RECORDS)).values())
     assert all(children == Children() for children in store.read_children(keys).values())
 
 
@@ -236,7 +236,9 @@ def test_of_a_row_that_was_written_twice_the_newer_one_is_read(store: ci.Store) 
     grown = {name: [dataclasses.replace(row, usage=usage(99)) for row in rows] for name, rows in RECORDS.items()}
     tomorrow = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
     store._insert_records([row for rows in grown.values() for row in rows], {}, tomorrow)
-    assert all(row.usage == usage(99) for rows in store.read_stored(RECORDS).values() for row in rows.values())
+    assert all(
+        row.usage == usage(99) for rows in store.read_stored(ci.scope_of(RECORDS)).values() for row in rows.values()
+    )
     for name, records in grown.items():
         assert sorted(store.read_records(ci.REPORTS[name])[0], key=lambda r: r.key) == sorted(
             records, key=lambda r: r.key
@@ -285,7 +287,7 @@ def test_another_owners_rows_are_never_touched(store: ci.Store) -> None:
         other.write_plans(new(RECORDS))
         other.write_history(history(other, "theirs"))
     before = contents(store)
-    assert not any(store.read_stored(RECORDS).values())
+    assert not any(store.read_stored(ci.scope_of(RECORDS)).values())
     assert store.read_last_import() is None
     assert not store.has_usage()
     assert store.read_history() == []
@@ -294,10 +296,10 @@ def test_another_owners_rows_are_never_touched(store: ci.Store) -> None:
     assert store.read_totals()["tokens"] == 0
     store.write_plans(new(RECORDS))
     grown = {name: [dataclasses.replace(row, usage=usage(99)) for row in rows] for name, rows in RECORDS.items()}
-    old = store.read_stored(RECORDS)
+    old = store.read_stored(ci.scope_of(RECORDS))
     store.write_plans([Plan(name, changed=[(row, old[name][row.key]) for row in rows]) for name, rows in grown.items()])
     store.write_plans(without(store, grown), repair=True)
-    assert not any(store.read_stored(RECORDS).values())
+    assert not any(store.read_stored(ci.scope_of(RECORDS)).values())
     store.delete_history("theirs", "")
     assert contents(store) == before
     for other in others:
@@ -419,7 +421,7 @@ def test_a_plan_sees_the_rows_that_its_import_can_meet(store: ci.Store) -> None:
         "projects": [project("2026-10-01")],
     }
     store.write_plans(new({name: [*seen[name], *unseen[name]] for name in seen}))
-    rows = store.read_stored(RECORDS)
+    rows = store.read_stored(ci.scope_of(RECORDS))
     assert {name: set(rows[name]) for name in seen} == {
         name: {record.key for record in records} for name, records in seen.items()
     }
@@ -529,7 +531,7 @@ def run(store: ci.Store, reports: FetchedReports) -> ci.Outcome:
 
 
 def tokens(store: ci.Store) -> dict[str, int]:
-    return {key: row.usage.total for (_, key), row in store.read_stored(RECORDS)["daily"].items()}
+    return {key: row.usage.total for (_, key), row in store.read_stored(ci.scope_of(RECORDS))["daily"].items()}
 
 
 def pending(store: ci.Store) -> list[Path]:
