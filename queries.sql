@@ -50,13 +50,21 @@ WITH 400 AS whole_days, 6000 AS cells, 'UTC' AS zone, toDate(now(zone)) AS today
 costs AS
 (
     SELECT
-        arrayJoin([('machine', machine_name, day_cost, 0), ('user', user_name, day_cost, 0), ('project', '', day_cost, 0), ('model', '', day_cost, 0)])
-            AS part
+        arrayJoin(
+            [
+                ('agent', agent, day_cost, 0), ('machine', machine_name, day_cost, 0), ('user', user_name, day_cost, 0),
+                ('project', '', day_cost, 0), ('model', '', day_cost, 0)
+            ]
+        ) AS part
     FROM
     (
-        SELECT toString(machine_name) AS machine_name, toString(user_name) AS user_name, sum(total_cost) AS day_cost
+        SELECT
+            toString(source) AS agent,
+            toString(machine_name) AS machine_name,
+            toString(user_name) AS user_name,
+            sum(total_cost) AS day_cost
         FROM ccusage_usage_daily FINAL
-        GROUP BY machine_name, user_name
+        GROUP BY agent, machine_name, user_name
     )
     UNION ALL
     SELECT arrayJoin([(what, name, model_cost, 0), (what, '', -model_cost, 0), ('rows', '', 0, telling)])
@@ -83,24 +91,28 @@ costs AS
             FROM costs
             GROUP BY what, name
             ORDER BY round(sum(part.3), 6) DESC, name
-            LIMIT 24 BY what
         )
         GROUP BY what
     )
 ) AS known,
-known.1 AS dearest,
 -- Each of these rows is in a cell with at most 30 others: with so many there are too many cells for certain.
 if(known.2 > 2 * 31 * cells, 24, 1000000) AS most,
+-- From here on a name is its place among these, the dearest first: numbers are grouped in a third of the time.
+arrayPushBack(known.1['agent'], '*') AS agents,
+arrayPushBack(arraySlice(known.1['project'], 1, most), '*') AS projects,
+arrayPushBack(arraySlice(known.1['model'], 1, most), '*') AS models,
+arrayPushBack(arraySlice(known.1['machine'], 1, most), '*') AS machines,
+arrayPushBack(arraySlice(known.1['user'], 1, most), '*') AS users,
 (
     SELECT groupArray((project, model, agent, machine, user, number, cost, tokens))
     FROM
     (
         SELECT
-            if(most < 1000000 AND NOT has(dearest['project'], project_id), '*', project_id) AS project,
-            if(most < 1000000 AND NOT has(dearest['model'], parts.model), '*', parts.model) AS model,
-            toString(source) AS agent,
-            if(most < 1000000 AND NOT has(dearest['machine'], machine_name), '*', toString(machine_name)) AS machine,
-            if(most < 1000000 AND NOT has(dearest['user'], user_name), '*', toString(user_name)) AS user,
+            toUInt32(transform(project_id, projects, arrayEnumerate(projects), length(projects))) AS project,
+            toUInt32(transform(parts.model, models, arrayEnumerate(models), length(models))) AS model,
+            toUInt32(transform(source, agents, arrayEnumerate(agents), length(agents))) AS agent,
+            toUInt32(transform(machine_name, machines, arrayEnumerate(machines), length(machines))) AS machine,
+            toUInt32(transform(user_name, users, arrayEnumerate(users), length(users))) AS user,
             toUInt32(if(date > today - whole_days, date, toStartOfMonth(date))) AS number,
             round(sum(parts.cost), 9) AS cost,
             sum(parts.tokens) AS tokens
@@ -111,22 +123,17 @@ if(known.2 > 2 * 31 * cells, 24, 1000000) AS most,
 ) AS used,
 ranked AS
 (
-    SELECT
-        arrayJoin(used) AS cell,
-        if(has(dearest['project'], cell.1), indexOf(dearest['project'], cell.1), 25) AS project_rank,
-        if(has(dearest['model'], cell.2), indexOf(dearest['model'], cell.2), 25) AS model_rank,
-        if(has(dearest['machine'], cell.4), indexOf(dearest['machine'], cell.4), 25) AS machine_rank,
-        if(has(dearest['user'], cell.5), indexOf(dearest['user'], cell.5), 25) AS user_rank
+    SELECT arrayJoin(used) AS cell, cell.1 AS project, cell.2 AS model, cell.3 AS agent, cell.4 AS machine, cell.5 AS user, cell.6 AS number
 ),
 (
     SELECT arrayFirst(
         top -> top.2 <= cells OR top.1 = 1,
         [
             (most, count()),
-            (24, uniqExact(cell.6, cell.3, project_rank, model_rank, machine_rank, user_rank)),
-            (12, uniqExact(cell.6, cell.3, least(project_rank, 13), least(model_rank, 13), least(machine_rank, 13), least(user_rank, 13))),
-            (6, uniqExact(cell.6, cell.3, least(project_rank, 7), least(model_rank, 7), least(machine_rank, 7), least(user_rank, 7))),
-            (3, uniqExact(cell.6, cell.3, least(project_rank, 4), least(model_rank, 4), least(machine_rank, 4), least(user_rank, 4))),
+            (24, uniqExact(number, agent, least(project, 25), least(model, 25), least(machine, 25), least(user, 25))),
+            (12, uniqExact(number, agent, least(project, 13), least(model, 13), least(machine, 13), least(user, 13))),
+            (6, uniqExact(number, agent, least(project, 7), least(model, 7), least(machine, 7), least(user, 7))),
+            (3, uniqExact(number, agent, least(project, 4), least(model, 4), least(machine, 4), least(user, 4))),
             (1, 0)
         ]
     ).1
@@ -135,22 +142,22 @@ ranked AS
 folded AS
 (
     SELECT
-        if(project_rank > top, '*', cell.1) AS project,
-        if(model_rank > top, '*', cell.2) AS model,
-        cell.3 AS agent,
-        if(machine_rank > top, '*', cell.4) AS machine_name,
-        if(user_rank > top, '*', cell.5) AS user_name,
-        cell.6 AS number,
+        if(project > top, '*', projects[project]) AS project_name,
+        if(model > top, '*', models[model]) AS model_name,
+        agents[agent] AS agent_name,
+        if(machine > top, '*', machines[machine]) AS machine_name,
+        if(user > top, '*', users[user]) AS user_name,
+        number,
         round(sum(cell.7), 6) AS cost,
         sum(cell.8) AS all_tokens
     FROM ranked
-    GROUP BY project, model, agent, machine_name, user_name, number
+    GROUP BY project_name, model_name, agent_name, machine_name, user_name, number
     ORDER BY number
 )
 SELECT
-    project,
-    model,
-    agent,
+    project_name AS project,
+    model_name AS model,
+    agent_name AS agent,
     machine_name,
     user_name,
     groupArray(number) AS days,
@@ -347,7 +354,6 @@ ORDER BY position;
 --     change_percent +%, recorded_from day, compared_with words
 -- glance: {period} | {cost} | {change_percent} on {compared_with}
 WITH 'UTC' AS zone, toDate(now(zone)) AS today,
-(SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS recorded,
 periods AS
 (
     SELECT
@@ -357,8 +363,7 @@ periods AS
         period.4 AS ends,
         period.5 AS starts_before,
         least(starts_before + (ends - starts), starts - 1) AS same_day_before,
-        if(name = 'week', formatDateTime(same_day_before, '%W'), concat('day ', toString(toDayOfMonth(same_day_before)))) AS last_part,
-        if(name = 'week', formatDateTime(recorded, '%W'), concat('day ', toString(toDayOfMonth(recorded)))) AS first_part
+        if(name = 'week', formatDateTime(same_day_before, '%W'), concat('day ', toString(toDayOfMonth(same_day_before)))) AS last_part
     FROM
     (
         SELECT arrayJoin(
@@ -371,22 +376,25 @@ periods AS
         ) AS period
     )
 ),
+-- with the first of all days, for which the rows would have to be read once more
 per_day AS
 (
-    SELECT date, sum(total_cost) AS day_cost, sum(total_tokens) AS day_tokens
+    SELECT date, sum(total_cost) AS day_cost, sum(total_tokens) AS day_tokens, min(date) OVER () AS first_day
     FROM ccusage_usage_daily FINAL
-    WHERE date BETWEEN least(toStartOfMonth(today) - INTERVAL 1 MONTH, toMonday(today) - 7) AND today
     GROUP BY date
     UNION ALL
-    SELECT today, 0, 0
+    SELECT today, 0, 0, toDate('2149-06-06')
 )
 SELECT
     name AS period,
     sumIf(day_cost, date BETWEEN starts AND ends) AS cost,
     sumIf(day_tokens, date BETWEEN starts AND ends) AS tokens,
     -- what is not over is not held against a whole day; what was not recorded yet is not nothing used
-    if(name = 'today' OR recorded > same_day_before, NULL, sumIf(day_cost, date BETWEEN starts_before AND same_day_before))
-        AS cost_before,
+    if(
+        name = 'today' OR (min(first_day) AS recorded) > same_day_before,
+        NULL,
+        sumIf(day_cost, date BETWEEN starts_before AND same_day_before)
+    ) AS cost_before,
     cost - cost_before AS change,
     if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent,
     if(recorded > starts_before AND recorded <= same_day_before, recorded, NULL) AS recorded_from,
@@ -395,13 +403,17 @@ SELECT
         '',
         concat(
             if(name = 'week', 'last week', formatDateTime(starts_before, '%M')),
-            if(recorded_from IS NULL, ' by ', concat(' from ', first_part, ' to ')),
+            multiIf(
+                recorded_from IS NULL, ' by ',
+                name = 'week', formatDateTime(recorded, ' from %W to '),
+                concat(' from day ', toString(toDayOfMonth(recorded)), ' to ')
+            ),
             last_part
         )
     ) AS compared_with
 FROM periods
 CROSS JOIN per_day
-GROUP BY position, name, starts, ends, starts_before, same_day_before, first_part, last_part
+GROUP BY position, name, starts, ends, starts_before, same_day_before, last_part
 ORDER BY position;
 
 -- name: typical_day
@@ -3015,7 +3027,7 @@ WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- what each use costs of its response, as in ccusage_fct_tool_calls: of responses since the day before, not of all time
 asking AS
 (
-    SELECT message_id AS api_id, source, machine_name, user_name, cost / tool_uses AS its_cost
+    SELECT message_id, cityHash64(source, machine_name, user_name) AS owner, cost / tool_uses AS its_cost
     FROM ccusage_fct_messages
     WHERE kind = 'response' AND tool_uses > 0 AND date > today - days - 1
 ),
@@ -3023,7 +3035,7 @@ per_tool AS
 (
     SELECT tool, sum(its_cost) AS tool_cost, count() AS uses
     FROM ccusage_tool_calls FINAL
-    LEFT JOIN asking USING (api_id, source, machine_name, user_name)
+    LEFT ANY JOIN asking ON api_id = message_id AND cityHash64(source, machine_name, user_name) = owner
     WHERE date > today - days
     GROUP BY tool
     UNION ALL
@@ -3122,7 +3134,7 @@ WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- what each use costs of its response, as in ccusage_fct_tool_calls: of responses since the day before, not of all time
 asking AS
 (
-    SELECT message_id AS api_id, source, machine_name, user_name, cost / tool_uses AS its_cost
+    SELECT message_id, cityHash64(source, machine_name, user_name) AS owner, cost / tool_uses AS its_cost
     FROM ccusage_fct_messages
     WHERE kind = 'response' AND tool_uses > 0 AND date > today - days - 1
 )
@@ -3136,7 +3148,7 @@ SELECT
     max(date) AS last_day,
     sum(its_cost) AS cost
 FROM ccusage_tool_calls FINAL
-LEFT JOIN asking USING (api_id, source, machine_name, user_name)
+LEFT ANY JOIN asking ON api_id = message_id AND cityHash64(source, machine_name, user_name) = owner
 WHERE startsWith(tool, 'mcp') AND date > today - days
 GROUP BY server
 ORDER BY uses DESC, server;
@@ -3199,7 +3211,7 @@ WITH 30 AS days, 20 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- what each use costs of its response, as in ccusage_fct_tool_calls: of responses since the day before, not of all time
 asking AS
 (
-    SELECT message_id AS api_id, source, machine_name, user_name, cost / tool_uses AS its_cost
+    SELECT message_id, cityHash64(source, machine_name, user_name) AS owner, cost / tool_uses AS its_cost
     FROM ccusage_fct_messages
     WHERE kind = 'response' AND tool_uses > 0 AND date > today - days - 1
 )
@@ -3213,7 +3225,7 @@ SELECT
     sum(files.lines_removed) AS lines_removed,
     sum(its_cost) AS cost
 FROM ccusage_tool_calls AS files FINAL
-LEFT JOIN asking USING (api_id, source, machine_name, user_name)
+LEFT ANY JOIN asking ON api_id = message_id AND cityHash64(source, machine_name, user_name) = owner
 WHERE tool IN ('Edit', 'MultiEdit', 'Write', 'NotebookEdit') AND file_id != '' AND state = 'ok' AND date > today - days
 GROUP BY file_id
 ORDER BY changes DESC, lines_added DESC, file
