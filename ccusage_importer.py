@@ -62,7 +62,7 @@ import traceback
 import tty
 import uuid
 import zoneinfo
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -3602,15 +3602,30 @@ class Connections:
         return cast("Client", getattr(self.helpers, "client", self.first))
 
     def together(self, actions: Sequence[Callable[[], T]]) -> list[T]:
-        """What these give; every second one is left to the helper. All have ended when it returns or raises."""
+        """What these give; the helper takes a share of them. All that was begun has ended when it returns or raises."""
         if len(actions) < 2:
             return [action() for action in actions]
-        helped = self.meanwhile(actions[1::2])
+        waiting = deque(enumerate(actions))
+        results: dict[int, T] = {}
+
+        def work() -> None:
+            while True:
+                try:
+                    number, action = waiting.popleft()
+                except IndexError:
+                    return
+                results[number] = action()
+
+        helped = self.meanwhile([work])
         try:
-            own = [action() for action in actions[::2]]
+            work()
         finally:
-            wait([helped])
-        return [result for pair in itertools.zip_longest(own, helped.result()) for result in pair][: len(actions)]
+            waiting.clear()
+            if not helped.cancel():  # it may be the helper itself that asks
+                wait([helped])
+        if not helped.cancelled():
+            helped.result()
+        return [results[number] for number in range(len(actions))]
 
     def meanwhile(self, actions: Sequence[Callable[[], T]] = ()) -> Future[list[T]]:
         """What the helper will give; without actions it opens its connection, because there is going to be work for it."""
@@ -3811,12 +3826,13 @@ class Store:
 
     # -- the schema --
 
-    def read_schema(self) -> list[str]:
+    def read_schema(self, is_to_grow: bool = True) -> list[str]:
         """The statements that this database lacks, [] for one that is up to date; keeps the columns' types.
 
         The engine stores a view's text formatted, and with the database before each table: so it formats the file's, too.
+        That is most of the work here, and for who only asks none of it is done.
         """
-        declared = declared_schema(self.config.cluster)
+        declared = declared_schema(self.config.cluster) if is_to_grow else ()
         rows = self.query(
             f"SELECT table, name, type FROM system.columns WHERE database = {{database:String}}"
             f" UNION ALL SELECT name, '', '' FROM system.tables WHERE database = {{database:String}}"
@@ -3832,7 +3848,7 @@ class Store:
         if self.column_types:
             self.client.database = self.config.database
         if self.is_team:
-            declared = declared_schema(self.config.cluster, self.config.database)
+            declared = declared_schema(self.config.cluster, self.config.database) if is_to_grow else ()
         stored: defaultdict[str, set[str]] = defaultdict(set)
         for table, name in self.column_types:
             stored[table].add(name)
@@ -4578,7 +4594,7 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
         return None, None
     store = open_store(config)
     try:
-        missing = store.read_schema()
+        missing = store.read_schema(is_to_grow=make_schema)
         if make_schema and store.is_team:
             raise ImporterError(
                 f"{config.database} at {config.target} is a team's database: it shows people's rows and holds none",
@@ -4587,7 +4603,7 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
             )
         if make_schema:
             store.connections.meanwhile()
-        if make_schema and missing:
+        if missing:
             store.grow_schema(missing)
         elif make_schema and config.embedded:
             store.remove_outdated_parts()
@@ -8573,7 +8589,7 @@ class Screen:
             print(text, file=sys.stderr)
 
     def prepare(self) -> None:
-        """Load what asks and draws, in a thread: it takes 0.1 s, which costs nothing while ccusage runs."""
+        """Load what asks and draws, in a thread: it takes 0.1 s, which costs little while ccusage runs or a database opens."""
 
         def load() -> None:
             named_queries()
@@ -8963,6 +8979,7 @@ def reading(
     config: Config, options: argparse.Namespace, screen: Screen
 ) -> Iterator[tuple[Store, Selection, Audience] | None]:
     """What a command that imports nothing asks; None where nothing is stored yet."""
+    screen.prepare()
     with opening(config, screen.wait, lock=config.embedded and config.lock_path.exists()) as future:
         store, last = future.result()
         if store is None or not store.holds_usage:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
@@ -980,10 +981,19 @@ def test_what_is_done_at_once_is_told_in_its_order_and_has_ended_when_a_part_fai
     assert connections.together([]) == []
     for failing, other in ((0, 1), (1, 0)):
         ended.clear()
-        parts = [functools.partial(act, number, number == failing) for number in range(2)]
+        both = threading.Barrier(2, timeout=60)
+        parts: list[Callable[[], Any]] = [
+            functools.partial(
+                lambda number, fails, both: (both.wait(), act(number, fails)), number, number == failing, both
+            )
+            for number in range(2)
+        ]
         with pytest.raises(ImporterError, match=f"{failing} failed"):
             connections.together(parts)
         assert other in ended
+    # of an action that is several itself the helper may have taken one: then nobody waits for its own help
+    parts = [lambda: connections.together([functools.partial(act, number) for number in range(2)])] * 3
+    assert connections.together(parts) == [[0, 1]] * 3
     connections.close()
 
 
@@ -998,9 +1008,10 @@ def test_in_process_a_helper_has_one_connection_of_its_own() -> None:
     first: Any = Client()
     connections = ci.Connections(first, lambda: cast("Any", Client()))
     first.database = "its own"
-    own, helpers, mine = connections.together([lambda: connections.client for _ in range(3)])
-    [again] = connections.meanwhile([lambda: connections.client]).result()
-    assert (own, mine, again) == (first, first, helpers)
+    both = threading.Barrier(2, timeout=60)
+    used = [client for client, _ in connections.together([lambda: (connections.client, both.wait())] * 2)]
+    [helpers] = connections.meanwhile([lambda: connections.client]).result()
+    assert sorted(map(id, used)) == sorted(map(id, (first, helpers)))
     assert (helpers is first, helpers.database) == (False, "its own")
     connections.close()
     assert ended == [first, helpers]
