@@ -35,7 +35,6 @@ import getpass
 import hashlib
 import hmac
 import importlib
-import importlib.resources
 import importlib.util
 import io
 import itertools
@@ -416,9 +415,11 @@ def zone_rules(name: str) -> bytes:
     for folder in zoneinfo.TZPATH:
         with contextlib.suppress(OSError):
             return (Path(folder) / name).read_bytes()
+    from importlib import resources
+
     package, _, file = f"tzdata.zoneinfo.{name.replace('/', '.')}".rpartition(".")
     with contextlib.suppress(OSError, ImportError):
-        return importlib.resources.files(package).joinpath(file).read_bytes()
+        return resources.files(package).joinpath(file).read_bytes()
     return name.encode()  # a zone of another machine that is not known here is like no other
 
 

@@ -32,7 +32,10 @@ ci.Store._attempt = dying
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(
     # __main__, or each importer would load it anew
-    ["__main__", "ccusage_importer", "clickhouse_connect.driver.client", "rich.console", "rich.table", __name__]
+    [
+        *("__main__", "ccusage_importer", "clickhouse_connect.driver.client", "rich.console", "rich.table"),
+        *("xml.etree.ElementTree", "importlib.resources", __name__),
+    ]
 )
 
 

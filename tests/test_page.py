@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sample_logs
 from chromium import headless_chromium, open_page, settle
-from conftest import ROOT, Machine, missing_here
+from conftest import ROOT, Machine, missing_here, thorough
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -237,8 +237,10 @@ return found;
 """
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 800, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(1200, "light"), (800, "dark"), (390, "light"), *thorough((1200, "dark"), (800, "light"), (390, "dark"))],
+)
 def test_nothing_overlaps_or_is_cut(opened: Page, width: int, scheme: str) -> None:
     opened.open("#days=0&by=project", width, scheme)
     assert opened.run("return document.documentElement.scrollWidth") <= width

@@ -247,8 +247,16 @@ def parts(imported: Machine) -> list[ci.Part]:
         store.close()
 
 
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
-@pytest.mark.parametrize("colour", [None, "truecolor"])
+@pytest.mark.parametrize(
+    ("width", "colour"),
+    [
+        (60, None),
+        (80, None),
+        (120, "truecolor"),
+        (200, None),
+        *thorough((60, "truecolor"), (80, "truecolor"), (120, None), (200, "truecolor")),
+    ],
+)
 def test_it_fits_the_terminal(parts: list[ci.Part], width: int, colour: Any) -> None:
     text = io.StringIO()
     console = Console(width=width, file=text, color_system=colour, force_terminal=colour is not None)
