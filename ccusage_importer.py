@@ -8593,8 +8593,9 @@ class Screen:
         """Load what asks and draws, in a thread: it takes 0.1 s, which costs little while ccusage runs or a database opens."""
 
         def load() -> None:
-            named_queries()
             importlib.import_module("rich.table")
+            with contextlib.suppress(ImporterError):  # who asks is told
+                named_queries()
 
         if not self.quiet:
             threading.Thread(target=load, daemon=True).start()

@@ -238,3 +238,13 @@ def test_a_bad_query_file_is_refused_with_its_line(sql: str, said: str) -> None:
     with pytest.raises(ci.ImporterError) as caught:
         ci.parse_queries(sql)
     assert said in caught.value.what
+
+
+def test_a_bad_query_file_is_one_error_of_each_command(laptop: Machine) -> None:
+    bad = "own = ci.own_file\nci.own_file = lambda name: '-- name: x\\n' if name == 'queries.sql' else own(name)"
+    for arguments in ([], ["--stats"]):
+        result = laptop.run_patched(bad, *arguments)
+        assert result.returncode == 1
+        assert re.sub(r"(?m)^\S+ WARNING .*\n", "", result.stderr) == (
+            "error: queries.sql:1: x: 0 statements, not one\nfix: the head of queries.sql says how\n"
+        )
