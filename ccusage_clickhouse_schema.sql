@@ -542,13 +542,6 @@ FROM ccusage_v_usage_parts AS parts
 GROUP BY date, project_id, model, source, machine_name, user_name
 HAVING cost != 0 OR tokens != 0;
 
--- one row per machine and user whose conversations are stored beside usage: of nobody else a query says how they work.
--- Without FINAL: who has said something is the same in every version of a row
-CREATE VIEW IF NOT EXISTS ccusage_v_conversations_on AS
-SELECT DISTINCT machine_name, user_name
-FROM ccusage_messages
-WHERE kind = 'prompt';
-
 -- ---- the star schema: conversations with what they cost ------------------------------------------------
 
 -- one row per message, with its share of what ccusage says that its project, day and model cost. The shares follow

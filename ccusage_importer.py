@@ -3318,6 +3318,10 @@ ANSWER_SECONDS = 120  # a server that takes longer for one statement is taken to
 NO_ANSWER = "no answer"
 REFUSED = "ClickHouse at {target} refused"
 NO_LOGIN = (REFUSED, "look at CH_USER and CH_PASSWORD")
+OLDER = (
+    "the database at {target} was made by an older version",
+    "run an import, which adds what is new; in a team's database let an administrator run --team-sql again",
+)
 ENGINE_ERRORS: Mapping[int | str | None, tuple[str, str]] = {
     "CERTIFICATE_VERIFY_FAILED": (
         "the certificate of {target} is not trusted",
@@ -3328,6 +3332,8 @@ ENGINE_ERRORS: Mapping[int | str | None, tuple[str, str]] = {
         "end the other program: only one can have the embedded database open",
     ),
     NO_ANSWER: ("ClickHouse at {target} does not answer", "look at CH_HOST, CH_PORT, CH_PROTOCOL and the server"),
+    47: OLDER,  # a view's column
+    60: OLDER,
     81: (REFUSED, "give the user the right to CREATE DATABASE, or create CH_DATABASE by hand"),
     164: (REFUSED, "the server or the user is read-only; give CH_USER the right to insert and delete"),
     192: NO_LOGIN,
@@ -8481,6 +8487,7 @@ TIME_LAYOUT = "%Y-%m-%dT%H:%M:%S%z"
 LOG_FILES, LOG_BYTES = 5, 1_000_000
 # What --log-format json tells besides time, level and message: given with a line as `extra`.
 LOG_FIELDS = ("import_id", "machine", "user", "report", "rows", "seconds", "status")
+NARROWEST = 20  # columns: nothing is drawn for fewer
 FILE_ONLY = {"file_only": True}  # for the log file; the screen shows it in another way
 
 
@@ -8579,6 +8586,7 @@ class Screen:
         from rich.console import Console
 
         console = Console(highlight=False, width=width)
+        console.width = max(console.width or 80, NARROWEST)  # COLUMNS=0: not known
         with console.capture() as capture:  # rich ends the process itself where a reader has left
             render_parts(console, parts)
         sys.stdout.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE))
@@ -9077,7 +9085,10 @@ def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> in
             if options.format != "table":
                 sys.stdout.write(rows_text(answer.columns, answer.rows, options.format))
                 return EXIT_DONE
-            tell_own_period(query, selection)
+            if is_budget(query) and not (selection.budgets or values):
+                log.info("there is no budget: set CCUSAGE_BUDGET_MONTH or CCUSAGE_BUDGET_DAY")
+            else:
+                tell_own_period(query, selection)
             # off the terminal nothing is cut: a pipe has no width
             screen.show([draw_answer(answer, audience)], None if screen.on_terminal else 10_000)
             if not answer.rows:
@@ -9118,7 +9129,8 @@ def list_queries(queries: Mapping[str, Query], options: argparse.Namespace, scre
         sections: defaultdict[str, list[str]] = defaultdict(list)
         for query in found:
             sections[query.section].append(query.name)
-        screen.show([Glance([Line(0, section.lower(), tuple(names)) for section, names in sections.items()])])
+        named = [(section.lower(), ", ".join(names)) for section, names in sections.items()]
+        screen.show([Table("Queries", (Column("about"), Column("names", "words")), named)])
         log.info("--query WORD tells what those with the word ask, --query NAME asks")
     return EXIT_DONE
 

@@ -6,6 +6,8 @@
 -- `'UTC' AS zone, toDate(now(zone)) AS today`: the program puts its machine's zone there, and --until another day.
 -- Tables are read with FINAL, child tables for one record_type at a time, and blocks without gaps, so that nothing
 -- counts twice.
+-- Of people whose prompts of the time are not stored no query says how they work: hence conditions on machine_name and
+-- user_name, by whole quarters, because these are partitions.
 --
 -- Above each statement stand, in this order, its name, the question that it answers, and:
 --
@@ -80,11 +82,22 @@ costs AS
         GROUP BY what, name
     )
 ),
+-- From here on a name is its place among these, the dearest first: numbers are grouped in a third of the time. With more
+-- rows than this, each in a cell with at most 30 others, there are too many cells for certain: then `most` is 24.
 (
-    SELECT (mapFromArrays(groupArray(what), groupArray(names)), sum(telling))
+    SELECT
+        (
+            arrayPushBack(names['agent'], '*'),
+            arrayPushBack(arraySlice(names['project'], 1, most), '*'),
+            arrayPushBack(arraySlice(names['model'], 1, most), '*'),
+            arrayPushBack(arraySlice(names['machine'], 1, most), '*'),
+            arrayPushBack(arraySlice(names['user'], 1, most), '*'),
+            if(sum(telling) > 2 * 31 * cells, 24, 1000000) AS most,
+            mapFromArrays(groupArray(what), groupArray(its_names)) AS names
+        )
     FROM
     (
-        SELECT what, groupArray(name) AS names, sum(its_telling) AS telling
+        SELECT what, groupArray(name) AS its_names, sum(its_telling) AS telling
         FROM
         (
             SELECT part.1 AS what, part.2 AS name, sum(part.4) AS its_telling
@@ -95,61 +108,50 @@ costs AS
         GROUP BY what
     )
 ) AS known,
--- Each of these rows is in a cell with at most 30 others: with so many there are too many cells for certain.
-if(known.2 > 2 * 31 * cells, 24, 1000000) AS most,
--- From here on a name is its place among these, the dearest first: numbers are grouped in a third of the time.
-arrayPushBack(known.1['agent'], '*') AS agents,
-arrayPushBack(arraySlice(known.1['project'], 1, most), '*') AS projects,
-arrayPushBack(arraySlice(known.1['model'], 1, most), '*') AS models,
-arrayPushBack(arraySlice(known.1['machine'], 1, most), '*') AS machines,
-arrayPushBack(arraySlice(known.1['user'], 1, most), '*') AS users,
+counted AS
 (
-    SELECT groupArray((project, model, agent, machine, user, number, cost, tokens))
-    FROM
-    (
-        SELECT
-            toUInt32(transform(project_id, projects, arrayEnumerate(projects), length(projects))) AS project,
-            toUInt32(transform(parts.model, models, arrayEnumerate(models), length(models))) AS model,
-            toUInt32(transform(source, agents, arrayEnumerate(agents), length(agents))) AS agent,
-            toUInt32(transform(machine_name, machines, arrayEnumerate(machines), length(machines))) AS machine,
-            toUInt32(transform(user_name, users, arrayEnumerate(users), length(users))) AS user,
-            toUInt32(if(date > today - whole_days, date, toStartOfMonth(date))) AS number,
-            round(sum(parts.cost), 9) AS cost,
-            sum(parts.tokens) AS tokens
-        FROM ccusage_v_usage_parts AS parts
-        GROUP BY project, model, agent, machine, user, number
-        HAVING cost != 0 OR tokens != 0
-    )
-) AS used,
+    SELECT
+        toUInt32(transform(project_id, known.2, arrayEnumerate(known.2), 0xFFFFFFFF)) AS project,
+        toUInt32(transform(parts.model, known.3, arrayEnumerate(known.3), 0xFFFFFFFF)) AS model,
+        toUInt32(transform(source, known.1, arrayEnumerate(known.1), 0xFFFFFFFF)) AS agent,
+        toUInt32(transform(machine_name, known.4, arrayEnumerate(known.4), 0xFFFFFFFF)) AS machine,
+        toUInt32(transform(user_name, known.5, arrayEnumerate(known.5), 0xFFFFFFFF)) AS user,
+        toUInt32(if(date > today - whole_days, date, toStartOfMonth(date))) AS number,
+        round(sum(parts.cost), 9) AS cost,
+        sum(parts.tokens) AS tokens
+    FROM ccusage_v_usage_parts AS parts
+    GROUP BY project, model, agent, machine, user, number
+    HAVING cost != 0 OR tokens != 0
+),
+-- How many of the dearest of each keep their names: as many as there is room for.
 ranked AS
 (
-    SELECT arrayJoin(used) AS cell, cell.1 AS project, cell.2 AS model, cell.3 AS agent, cell.4 AS machine, cell.5 AS user, cell.6 AS number
+    SELECT
+        *,
+        arrayFirst(
+            top -> top.2 <= cells OR top.1 = 1,
+            [
+                (known.6, count() OVER ()),
+                (24, uniqExact(number, agent, least(project, 25), least(model, 25), least(machine, 25), least(user, 25)) OVER ()),
+                (12, uniqExact(number, agent, least(project, 13), least(model, 13), least(machine, 13), least(user, 13)) OVER ()),
+                (6, uniqExact(number, agent, least(project, 7), least(model, 7), least(machine, 7), least(user, 7)) OVER ()),
+                (3, uniqExact(number, agent, least(project, 4), least(model, 4), least(machine, 4), least(user, 4)) OVER ()),
+                (1, 0)
+            ]
+        ).1 AS top
+    FROM counted
 ),
-(
-    SELECT arrayFirst(
-        top -> top.2 <= cells OR top.1 = 1,
-        [
-            (most, count()),
-            (24, uniqExact(number, agent, least(project, 25), least(model, 25), least(machine, 25), least(user, 25))),
-            (12, uniqExact(number, agent, least(project, 13), least(model, 13), least(machine, 13), least(user, 13))),
-            (6, uniqExact(number, agent, least(project, 7), least(model, 7), least(machine, 7), least(user, 7))),
-            (3, uniqExact(number, agent, least(project, 4), least(model, 4), least(machine, 4), least(user, 4))),
-            (1, 0)
-        ]
-    ).1
-    FROM ranked
-) AS top,
 folded AS
 (
     SELECT
-        if(project > top, '*', projects[project]) AS project_name,
-        if(model > top, '*', models[model]) AS model_name,
-        agents[agent] AS agent_name,
-        if(machine > top, '*', machines[machine]) AS machine_name,
-        if(user > top, '*', users[user]) AS user_name,
+        if(project > top, '*', known.2[project]) AS project_name,
+        if(model > top, '*', known.3[model]) AS model_name,
+        known.1[agent] AS agent_name,
+        if(machine > top, '*', known.4[machine]) AS machine_name,
+        if(user > top, '*', known.5[user]) AS user_name,
         number,
-        round(sum(cell.7), 6) AS cost,
-        sum(cell.8) AS all_tokens
+        round(sum(ranked.cost), 6) AS cost,
+        sum(ranked.tokens) AS all_tokens
     FROM ranked
     GROUP BY project_name, model_name, agent_name, machine_name, user_name, number
     ORDER BY number
@@ -1819,9 +1821,9 @@ FROM fitted;
 -- name: days_to_budget
 -- On which day will this month's cost reach the budget, at the pace of the last whole days?
 -- shown: figures "Budget of the month" of its own period | monthly_budget $, cost_so_far $, dollars_left $,
---     cost_per_day $, days_to_reach #, reached_on day
--- tunables: budget 0..1000000000000, days 1..20000
-WITH 100 AS budget, 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+--     cost_per_day $, days_left #, days_to_reach #, reached_on day
+-- tunables: budget_month 0..1000000000000, days 1..20000
+WITH 0.0 AS budget_month, 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 pace AS
 (
     SELECT
@@ -1833,17 +1835,19 @@ pace AS
     WHERE date <= today
 )
 SELECT
-    budget AS monthly_budget,
+    toFloat64(budget_month) AS monthly_budget,
     cost_so_far,
-    greatest(budget - cost_so_far, 0) AS dollars_left,
+    greatest(monthly_budget - cost_so_far, 0) AS dollars_left,
     pace_per_day AS cost_per_day,
+    dateDiff('day', today, toLastDayOfMonth(today)) AS days_left,
     multiIf(
-        cost_so_far >= budget, 0,
-        cost_per_day = 0, NULL,
-        toUInt32(least(ceil((budget - cost_so_far) / cost_per_day), 1000000))
+        cost_so_far >= monthly_budget, 0,
+        cost_so_far + cost_per_day * days_left < monthly_budget, NULL,  -- not in this month
+        toUInt32(ceil(dollars_left / cost_per_day))
     ) AS days_to_reach,
-    if(days_to_reach <= dateDiff('day', today, toLastDayOfMonth(today)), today + assumeNotNull(days_to_reach), NULL) AS reached_on
-FROM pace;
+    today + days_to_reach AS reached_on
+FROM pace
+WHERE monthly_budget > 0;
 
 -- name: year_end
 -- What will this year have cost at its end, at the pace of the last whole days?
@@ -2481,7 +2485,12 @@ per_prompt AS
         sumIf(tool_uses, kind = 'response') AS tools,
         number > 0 AS is_prompt
     FROM placed
-    WHERE (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+    WHERE (machine_name, user_name) IN
+    (
+        SELECT machine_name, user_name
+        FROM ccusage_messages FINAL
+        WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+    )
     GROUP BY source, machine_name, user_name, home_id, number
     HAVING min(date) > today - days AND (responses > 0 OR countIf(kind = 'prompt') > 0)
 )
@@ -2545,7 +2554,12 @@ times AS
     WHERE date > today - days
         AND NOT is_sidechain
         AND agent_id = ''
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+        AND (machine_name, user_name) IN
+        (
+            SELECT machine_name, user_name
+            FROM ccusage_messages FINAL
+            WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+        )
         AND (kind = 'response' OR (kind IN ('prompt', 'command') AND waited_ms < 60000 * away_minutes))
     GROUP BY who
     UNION ALL
@@ -2603,7 +2617,12 @@ followed AS
     FROM ccusage_fct_messages
     WHERE kind = 'response'
         AND date > today - days
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+        AND (machine_name, user_name) IN
+        (
+            SELECT machine_name, user_name
+            FROM ccusage_messages FINAL
+            WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+        )
 ),
 grouped AS
 (
@@ -2698,7 +2717,12 @@ per_status AS
         uniqExact(session_id) AS sessions
     FROM ccusage_messages FINAL
     WHERE kind IN ('response', 'api error') AND date > today - days
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+        AND (machine_name, user_name) IN
+        (
+            SELECT machine_name, user_name
+            FROM ccusage_messages FINAL
+            WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+        )
     GROUP BY date, status
 ),
 compared AS
@@ -2827,9 +2851,9 @@ ORDER BY cost DESC, uses DESC, subagent_type;
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- The sessions that went on lately have begun by this day: what they did since then is read, not what all of them did.
 (
-    SELECT min(date)
-    FROM ccusage_messages FINAL
-    WHERE session_id IN (SELECT session_id FROM ccusage_messages FINAL WHERE date > today - days - 2)
+    SELECT greatest(toDate(ifNull(min(first_activity), toDateTime(0, 'UTC'))), toDate(2)) - 2
+    FROM ccusage_usage_sessions FINAL
+    WHERE last_activity > today - days - 2
 ) AS first_day,
 talked AS
 (
@@ -2842,7 +2866,12 @@ talked AS
         countIf(kind = 'prompt') AS prompts,
         sum(cost) AS total_cost
     FROM ccusage_fct_messages
-    WHERE date >= first_day AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+    WHERE date >= first_day AND (machine_name, user_name) IN
+    (
+        SELECT machine_name, user_name
+        FROM ccusage_messages FINAL
+        WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+    )
     GROUP BY session_id, source, machine_name, user_name
     HAVING toDate(max(ended_at), zone) > today - days
 ),
@@ -2896,9 +2925,9 @@ ORDER BY position;
 WITH 30 AS days, 10 AS top, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- The sessions that went on lately have begun by this day: what they did since then is read, not what all of them did.
 (
-    SELECT min(date)
-    FROM ccusage_messages FINAL
-    WHERE session_id IN (SELECT session_id FROM ccusage_messages FINAL WHERE date > today - days - 2)
+    SELECT greatest(toDate(ifNull(min(first_activity), toDateTime(0, 'UTC'))), toDate(2)) - 2
+    FROM ccusage_usage_sessions FINAL
+    WHERE last_activity > today - days - 2
 ) AS first_day,
 talked AS
 (
@@ -3043,7 +3072,12 @@ per_tool AS
     FROM ccusage_fct_messages
     WHERE kind = 'response'
         AND date > today - days
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+        AND (machine_name, user_name) IN
+        (
+            SELECT machine_name, user_name
+            FROM ccusage_messages FINAL
+            WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+        )
 ),
 with_the_rest AS
 (
@@ -3181,7 +3215,12 @@ costs AS
     SELECT project_id, sum(total_cost) AS project_cost
     FROM ccusage_usage_projects_daily FINAL
     WHERE date > today - days
-        AND (machine_name, user_name) IN (SELECT machine_name, user_name FROM ccusage_v_conversations_on)
+        AND (machine_name, user_name) IN
+        (
+            SELECT machine_name, user_name
+            FROM ccusage_messages FINAL
+            WHERE kind = 'prompt' AND date >= toStartOfQuarter(today - days)
+        )
     GROUP BY project_id
 ),
 changed AS

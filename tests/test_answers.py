@@ -52,6 +52,11 @@ class Answers:
         try:
             self.today = utc_now().date()
             self.answers = {query.name: ci.Answer(query, store.ask(query.statement)[1]) for query in QUERIES.values()}
+            to_budget = QUERIES["days_to_budget"]
+            self.to_budget = {
+                dollars: ci.ask_query(store, to_budget, values={"budget_month": str(dollars)}).rows
+                for dollars in (1.0, 100.0, 1e6)
+            }
             assert utc_now().date() == self.today, "midnight has passed; run again"
         finally:
             store.close()
@@ -476,10 +481,13 @@ def test_year_end_and_budget(said: Said) -> None:
     first = today.replace(day=1)
     last = (first + 31 * DAY).replace(day=1) - DAY
     spent, per_day = said.cost(first, today), pace(said, 14)
-    days = 0 if spent >= 100 else math.ceil((100 - spent) / per_day)
-    reached = today + days * DAY
-    expected = (100, spent, max(100 - spent, 0.0), per_day, days, reached if reached <= last else None)
-    assert_rows(said.answers.rows("days_to_budget"), [expected])
+    left = (last - today).days
+    for budget, rows in said.answers.to_budget.items():
+        days = 0 if spent >= budget else math.ceil((budget - spent) / per_day)
+        reached = (days, today + days * DAY) if days <= left else (None, None)
+        expected = (budget, spent, max(budget - spent, 0.0), per_day, left, *reached)
+        assert_rows(rows, [expected])
+    assert said.answers.rows("days_to_budget") == []  # there is none
 
 
 def test_linear_trend(said: Said) -> None:

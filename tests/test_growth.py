@@ -194,6 +194,14 @@ def test_statistics_of_a_database_that_an_older_version_made(machine: Machine, s
     server.post(f"/?database={server.database}", "DROP VIEW ccusage_v_monthly_trends")
     server.post(f"/?database={server.database}", "ALTER TABLE ccusage_import_history DROP COLUMN computer")
     assert "Top models" in machine.imported("--stats", "--all")
+    # what needs the view says what to do, and then answers
+    server.post(f"/?database={server.database}", "DROP VIEW ccusage_v_usage_parts")
+    result = machine.run("--query", "cube")
+    assert result.returncode == 1
+    assert "was made by an older version" in result.stderr
+    assert "fix: run an import, which adds what is new" in result.stderr
+    machine.imported("--quiet")
+    machine.imported("--query", "cube")
 
 
 def test_a_cluster_grows_on_all_of_its_shards(server: Server) -> None:

@@ -19,6 +19,7 @@ MAY_BE_EMPTY = {
     "projects_on_several_machines",
     "blocks_at_limit",
     "budgets",
+    "days_to_budget",
     "unusual_days",
     "unusual_sessions",
     "unpriced_models",

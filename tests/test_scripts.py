@@ -47,7 +47,6 @@ VIEWS = [
     "ccusage_v_model_performance",
     "ccusage_v_monthly_trends",
     "ccusage_v_active_blocks",
-    "ccusage_v_conversations_on",
 ]
 MARKER = b"# ccusage-importer: "
 SECRET = "s3cr3t-4711"
