@@ -343,7 +343,8 @@ SELECT
     if(name = 'day' OR first_day > same_day_before, NULL, sumIf(day_cost, date BETWEEN starts_before AND same_day_before))
         AS cost_before_to_same_day,
     if(first_day >= starts, NULL, sumIf(day_cost, date >= starts_before AND date < starts)) AS cost_before,
-    cost - cost_before_to_same_day AS change,
+    -- of the part of both that was recorded
+    sumIf(day_cost, date >= starts + greatest(dateDiff('day', starts_before, first_day), 0)) - cost_before_to_same_day AS change,
     if(cost_before_to_same_day = 0, NULL, 100 * change / cost_before_to_same_day) AS change_percent
 FROM periods
 CROSS JOIN per_day
@@ -397,7 +398,8 @@ SELECT
         NULL,
         sumIf(day_cost, date BETWEEN starts_before AND same_day_before)
     ) AS cost_before,
-    cost - cost_before AS change,
+    -- of the part of both that was recorded
+    sumIf(day_cost, date BETWEEN starts + greatest(dateDiff('day', starts_before, first_day), 0) AND ends) - cost_before AS change,
     if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent,
     if(recorded > starts_before AND recorded <= same_day_before, recorded, NULL) AS recorded_from,
     if(
@@ -621,7 +623,7 @@ SELECT
     week = toMonday(today) AS so_far,
     sum(cost_now) AS cost,
     sum(tokens_now) AS tokens,
-    if(recorded >= week, NULL, sum(cost_then)) AS cost_before,
+    if(recorded > week - 7, NULL, sum(cost_then)) AS cost_before,
     cost - cost_before AS change,
     if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent
 FROM counted
@@ -840,6 +842,8 @@ toDate(
         addYears(first_day, -1)
     )
 ) AS first_day_before,
+(SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS recorded,
+least(first_day_before + (today - first_day), first_day - 1) AS same_day_before,
 used AS
 (
     SELECT
@@ -852,10 +856,11 @@ used AS
 SELECT
     toString(model_name) AS model,
     sumIf(used.cost, day >= first_day) AS cost,
-    if(period = 'day', NULL, sumIf(used.cost, day < first_day AND day <= first_day_before + (today - first_day)))
-        AS cost_before_to_same_day,
-    sumIf(used.cost, day < first_day) AS cost_before,
-    cost - cost_before_to_same_day AS change,
+    -- a day that is not over is not held against a whole one; what was not recorded yet is not nothing used
+    if(period = 'day' OR recorded > same_day_before, NULL, sumIf(used.cost, day <= same_day_before)) AS cost_before_to_same_day,
+    if(recorded >= first_day, NULL, sumIf(used.cost, day < first_day)) AS cost_before,
+    -- of the part of both that was recorded
+    sumIf(used.cost, day >= first_day + greatest(dateDiff('day', first_day_before, recorded), 0)) - cost_before_to_same_day AS change,
     if(cost_before_to_same_day = 0, NULL, 100 * change / cost_before_to_same_day) AS change_percent
 FROM used
 GROUP BY model
@@ -1288,12 +1293,14 @@ WITH 'UTC' AS zone, toDate(now(zone)) AS today,
     WHERE date >= toStartOfMonth(today) - INTERVAL 1 MONTH
         AND date < least(toStartOfMonth(today), toStartOfMonth(today) - INTERVAL 1 MONTH + toDayOfMonth(today))
 ) AS last_month_to_same_day,
+(SELECT min(date) FROM ccusage_usage_daily FINAL) AS recorded,
 per_month AS
 (
     SELECT
         month,
         sum(total_cost) AS cost,
-        sum(total_tokens) AS tokens
+        sum(total_tokens) AS tokens,
+        month = min(month) OVER () AND month = formatDateTime(recorded, '%Y-%m') AND toDayOfMonth(recorded) > 1 AS is_part
     FROM ccusage_usage_monthly FINAL
     GROUP BY month
 ),
@@ -1304,7 +1311,8 @@ compared AS
         month = formatDateTime(today, '%Y-%m') AS so_far,
         cost,
         tokens,
-        lagInFrame(toNullable(cost)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS whole_before,
+        -- nothing is held against a first month of which a part was not recorded
+        lagInFrame(if(is_part, NULL, cost)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS whole_before,
         if(so_far AND whole_before IS NOT NULL, last_month_to_same_day, whole_before) AS cost_before
     FROM per_month
 )
