@@ -1248,10 +1248,17 @@ def save_reports(fetched: FetchedReports, folder: Path) -> None:
         ) from error
 
 
+def load_document(path: Path) -> Any:
+    try:
+        return parse_document(path.read_bytes())
+    except ValueError as error:
+        raise ImporterError(f"{path.name} is damaged: {error}") from error
+
+
 def load_reports(folder: Path) -> FetchedReports:
     """Read back what `save_reports` wrote."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = load_document(folder / MANIFEST)
         if manifest["format"] != SAVED_FORMAT:
             raise ValueError(f"format {manifest['format']} is not known to this version")
         return FetchedReports(
@@ -1260,17 +1267,17 @@ def load_reports(folder: Path) -> FetchedReports:
             machine_name=read_name("machine_name", str(manifest["machine_name"])),
             user_name=read_name("user_name", str(manifest["user_name"])),
             fetched_at=str(manifest["fetched_at"]),
-            documents={
-                name: parse_document((folder / f"{Path(name).name}.json").read_bytes()) for name in manifest["commands"]
-            },
+            documents={name: load_document(folder / f"{Path(name).name}.json") for name in manifest["commands"]},
             errors={name: ImporterError(what, fix) for name, (what, fix) in manifest["errors"].items()},
             computer=str(manifest.get("computer", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImporterError) as error:
         reason = error.what if isinstance(error, ImporterError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            reason = f"{Path(error.filename or folder).name}: {error.strerror}"
         raise ImporterError(
-            f"{folder} holds no reports saved by --save-json ({reason})",
-            "give the folder that `ccusage_importer.py --save-json DIR` has written",
+            f"{folder} holds no reports saved by --save-json, or not all of them ({reason})",
+            "give the folder that `ccusage-importer --save-json DIR` has written",
             EXIT_USAGE,
         ) from error
 
@@ -5985,7 +5992,7 @@ def load_archive(folder: Path) -> Archive:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImporterError(
             f"{folder} holds no archive ({type(error).__name__}: {error})",
-            "give the folder that `ccusage_importer.py --archive DIR` has written",
+            "give the folder that `ccusage-importer --archive DIR` has written",
             EXIT_USAGE,
         ) from error
     return Archive(folder, tables)
@@ -7363,7 +7370,8 @@ def draw_screen(
     """The one screen; before it, with `everything`, all that has its place in --stats --all."""
     words = selection.words
     if not answers["totals"].dicts()[0]["days_with_usage"]:
-        why = f"there is none of {words}" if words else "no usage has been imported yet"
+        of = "" if words.startswith("until") else "of "
+        why = f"there is none {of}{words}" if words else "no usage has been imported yet"
         return [list_table("Usage", [("nothing stored", why)])]
     narrowed = [Line(11, "only", (words,))] if words else []
     shown = {name: answer.query.shown.places for name, answer in answers.items()}
@@ -8013,7 +8021,7 @@ def check_everything(config: Config, with_unset: bool = True) -> Iterator[Findin
         if ccusage is not None:
             fetched = fetch_reports(config, ccusage, last.timezone if last else zone_without_database(config), groups)
             yield from check_reports(fetched)
-            yield from check_logs(config, fetched, store if last else None)
+            yield from check_logs(fetched, store if last else None, is_known=imported is not None)
         yield from check_fixed(config, last or remembered(config))
         yield check_cron()
         if imported is not None:
@@ -8097,8 +8105,8 @@ def cleanup_days(environment: Mapping[str, str]) -> tuple[int, str]:
     return LOG_RETENTION_DAYS, "Claude Code's default"
 
 
-def check_logs(config: Config, fetched: FetchedReports, store: Store | None) -> Iterator[Finding]:
-    """Where the logs are, what Claude Code will delete soon, and what only the database still has."""
+def check_logs(fetched: FetchedReports, store: Store | None, is_known: bool) -> Iterator[Finding]:
+    """Where the logs are and, where it is known what is stored, what Claude Code will delete soon and only the database has."""
     folders = [folder / "projects" for folder in claude_folders(os.environ)]
     there = [str(folder) for folder in folders if folder.is_dir()]
     yield Finding(
@@ -8116,6 +8124,8 @@ def check_logs(config: Config, fetched: FetchedReports, store: Store | None) -> 
     mine = sorted(day for source, day in days if source == "claude")
     span = f"{len(mine)} days from {mine[0]} to {mine[-1]}" if mine else "no day"
     yield Finding("days in the logs", True, f"{span}; deleted after {period} days ({said_by})", required=False)
+    if not is_known:
+        return
     stored: dict[Key, int] = {}
     if store is not None:
         rows = store.query(
@@ -8778,7 +8788,8 @@ def renew_export(store: Store, config: Config, options: argparse.Namespace, zone
         }
         write_file(path, export_text(kind, answers, selection, dataclasses.replace(audience, names=names)), 0o644)
     except (ImporterError, OSError) as error:
-        log.warning("CCUSAGE_EXPORT: %s is not made anew: %s", path, error)
+        why = error.what if isinstance(error, ImporterError) else error.strerror  # the rest names a passing file
+        log.warning("CCUSAGE_EXPORT: %s is not made anew: %s", path, why)
 
 
 def show_plan(
@@ -8903,6 +8914,23 @@ def check_forget(options: argparse.Namespace) -> None:
         raise ImporterError(f"--before {options.before} is after today", "give an earlier day", EXIT_USAGE)
 
 
+def check_formats(options: argparse.Namespace) -> None:
+    to_stdout = options.export == Path("-")
+    for flag, asks, formats in (
+        ("--check", options.check, ("table", "json")),
+        ("--query", options.query is not None, ("table", "csv", "json", "md")),
+        ("--export -", to_stdout and options.format != "table", tuple(EXPORTS.values())),
+    ):
+        if asks and options.format not in formats:
+            raise configuration_error(f"--format of {flag}", options.format, " or ".join(formats))
+    if to_stdout and options.format == "table":
+        raise ImporterError(
+            "--export - does not say in which format", f"add --format {' or '.join(EXPORTS.values())}", EXIT_USAGE
+        )
+    if options.export is not None and not to_stdout and options.format != "table":
+        raise ImporterError("--export FILE takes no --format", "leave it out: the file's ending says which", EXIT_USAGE)
+
+
 def check_options(options: argparse.Namespace) -> None:
     """Refuse values and combinations that argparse lets pass."""
     check_days(options)
@@ -8921,14 +8949,7 @@ def check_options(options: argparse.Namespace) -> None:
         if name in given and not asked & {*commands}:
             what = f"{flag_words([name])} belongs to {flag_words(commands)}"
             raise ImporterError(what, f"leave it out of {flag_words(sorted(asked))}", EXIT_USAGE)
-    for flag, asks, formats in (
-        ("--check", options.check, ("table", "json")),
-        ("--query", options.query is not None, ("table", "csv", "json", "md")),
-        ("--export -", to_stdout, tuple(EXPORTS.values())),
-        ("--export FILE", options.export is not None and not to_stdout, ("table",)),
-    ):
-        if asks and options.format not in formats:
-            raise configuration_error(f"--format of {flag}", options.format, " or ".join(formats))
+    check_formats(options)
     if options.forget:
         check_forget(options)
     if options.rename_machine and len({*options.rename_machine}) == 1:
@@ -9077,6 +9098,8 @@ def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> in
         values[name] = value
     query.bound(values)  # a wrong name or value is told before the database is opened
     with reading(config, options, screen) as asked:
+        if asked is None and options.format != "table":
+            sys.stdout.write(rows_text(query.shown.columns, [], options.format))
         if asked is not None:
             store, selection, audience = asked
             answer = ask_query(store, query, selection, values)
@@ -9365,7 +9388,9 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
     rows = [(table, f"{count:,}") for table, count in counts.items()]
     title = f"{'Forgotten' if options.yes else 'To be forgotten'} of {config.user_name} on {config.machine_name}"
     screen.show([Table(title, (Column("table"), Column("rows", "#")), rows)])
-    if not options.yes:
+    if not any(counts.values()):
+        log.info("there is nothing to delete")
+    elif not options.yes:
         log.info("nothing was deleted: the same with --yes deletes it, and no import brings it back")
     return EXIT_DONE
 

@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -240,6 +241,8 @@ def main(argv: list[str] | None = None) -> int:
     import conversation_logs  # is made of parts of this module
 
     importer = Path(__file__).resolve().parent.parent / "ccusage_importer.py"
+    if options.keep and options.keep.exists() and not options.keep.is_dir():
+        parser.error(f"--keep: {options.keep} is a file, not a folder")
     with tempfile.TemporaryDirectory(prefix="ccusage-sample-") as scratch:
         home = (options.keep or Path(scratch)).resolve()
         there = (home / ".claude").exists()
@@ -249,7 +252,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sample logs in {home}{' (they were there already)' if there else ''}", file=sys.stderr)
         command = [sys.executable, str(importer), *options.arguments]
         try:
-            return subprocess.run(command, env=sandbox_environment(home), check=False).returncode
+            code = subprocess.run(command, env=sandbox_environment(home), check=False).returncode
+            if options.keep:
+                print(
+                    f"to ask on: HOME={shlex.quote(str(home))} .venv/bin/ccusage-importer --stats --all",
+                    file=sys.stderr,
+                )
+            return code
         except KeyboardInterrupt:  # the importer has told it
             return 130
 

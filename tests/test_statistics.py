@@ -734,7 +734,7 @@ def test_as_of_a_day_the_month_is_that_days(imported: Machine) -> None:
             "--since 2026-02-03 is after --until 2026-02-01",
         ),
         (["--stats", "--since", "2026-02-03", "--days", "3"], "--days and --since both say where to begin"),
-        (["--export", "-"], "--format of --export -: 'table' is not html or svg or md or json or csv"),
+        (["--export", "-"], "--export - does not say in which format"),
         (["--query", "totals", "--format", "svg"], "--format of --query: 'svg' is not table or csv or json or md"),
         (["--all"], "--all belongs to --stats"),
         (["--watch", "0"], "--watch: '0' is not a number of seconds"),
