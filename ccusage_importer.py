@@ -8497,7 +8497,7 @@ TIME_LAYOUT = "%Y-%m-%dT%H:%M:%S%z"
 LOG_FILES, LOG_BYTES = 5, 1_000_000
 # What --log-format json tells besides time, level and message: given with a line as `extra`.
 LOG_FIELDS = ("import_id", "machine", "user", "report", "rows", "seconds", "status")
-NARROWEST = 20  # columns: nothing is drawn for fewer
+NARROWEST_SCREEN = 20  # columns: nothing is drawn for fewer
 FILE_ONLY = {"file_only": True}  # for the log file; the screen shows it in another way
 
 
@@ -8596,7 +8596,7 @@ class Screen:
         from rich.console import Console
 
         console = Console(highlight=False, width=width)
-        console.width = max(console.width or 80, NARROWEST)  # COLUMNS=0: not known
+        console.width = max(console.width or 80, NARROWEST_SCREEN)  # COLUMNS=0: not known
         with console.capture() as capture:  # rich ends the process itself where a reader has left
             render_parts(console, parts)
         sys.stdout.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE))

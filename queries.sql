@@ -2189,7 +2189,7 @@ ORDER BY days_used_lately DESC, days_used DESC, user_name;
 
 -- name: user_favourite_model
 -- Which model does each user use most, by tokens?
--- shown: table "Favourite models by tokens" in stats, page | user_name, model model, tokens ~, percent_of_tokens %,
+-- shown: table "Favourite models by tokens in {days} days" in stats, page | user_name, model model, tokens ~, percent_of_tokens %,
 --     cost $
 -- tunables: days 1..20000
 WITH 90 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
@@ -2223,7 +2223,7 @@ ORDER BY user_name;
 
 -- name: user_share
 -- What part of the last days' cost does each user make?
--- shown: shares "Users" in stats, page | user_name, cost $, percent %, tokens ~, days_used? #
+-- shown: shares "Users in {days} days" in stats, page | user_name, cost $, percent %, tokens ~, days_used? #
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_user AS

@@ -223,7 +223,7 @@ def test_statistics_say_what_the_queries_say(imported: Machine) -> None:
         f"\ndays with usage {total['days_with_usage']}\n",
         f"\ncurrent streak {streaks['current_streak']}\n",
         f"\nforecast ${month['forecast']:,.2f}\n",
-        *("\nTop models\n", "\nCost by hour of the day, UTC", "\nFavourite models by tokens\n", "\nMonday "),
+        *("\nTop models\n", "\nCost by hour of the day, UTC", "\nFavourite models by tokens in 90 days\n", "\nMonday "),
     ):
         assert said in flat, said
     for said in (f"${total['cost']:,.2f} ", f"forecast ${month['forecast']:,.2f}", "▁", "█"):
