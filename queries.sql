@@ -2223,7 +2223,7 @@ ORDER BY user_name;
 
 -- name: user_share
 -- What part of the last days' cost does each user make?
--- shown: shares "Users in {days} days" in stats, page | user_name, cost $, percent %, tokens ~, days_used? #
+-- shown: shares "Shares of users in {days} days" in stats, page | user_name, cost $, percent %, tokens ~, days_used? #
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 per_user AS
