@@ -3891,7 +3891,7 @@ class Store:
                 f"{error.what}; it lacks what this version stores, and {self.config.username} may not add it",
                 f"let an administrator run in the database {self.config.database}: {commands}",
             ) from error
-        self.read_schema()
+        self.read_schema(is_to_grow=False)
         if not self.holds_usage:
             raise ImporterError(
                 f"ClickHouse at {self.config.target} has no tables after they were created",
@@ -6179,7 +6179,7 @@ def staged(archive: Archive, store: Store) -> Iterator[Store]:
         for item in declared_schema():
             if item.columns:
                 archived.command(item.statement)
-        archived.read_schema()
+        archived.read_schema(is_to_grow=False)
         for table, files in paths.items():
             known = archived.columns_of(table)
             columns = {name: known[name] for name in archive.tables[table].columns if name in known}
@@ -6777,7 +6777,7 @@ class Answer:
     def fill(self, text: str) -> str:
         """The text with the values of tunables in the place of {their names}."""
         defaults = {name: tunable.default for name, tunable in self.query.tunables.items()}
-        return re.sub(r"{(\w+)}", lambda match: str({**defaults, **self.values}[match[1]]), text)
+        return one_of_many(re.sub(r"{(\w+)}", lambda match: str({**defaults, **self.values}[match[1]]), text))
 
     def dicts(self) -> list[dict[str, Any]]:
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
@@ -7356,8 +7356,12 @@ def fill_words(text: str, values: Mapping[str, str]) -> str | None:
     inner = re.sub(r"\[([^\[\]]*)\]", lambda match: fill_words(match[1], values) or "", text)
     if any(not values[name] for name in re.findall(r"{(\w+)}", inner)):
         return None
-    filled = re.sub(r"{(\w+)}", lambda match: values[match[1]], inner)
-    return re.sub(r"(?<![\d.,])1 ([a-z]+)s\b", r"1 \1", filled)
+    return one_of_many(re.sub(r"{(\w+)}", lambda match: values[match[1]], inner))
+
+
+def one_of_many(text: str) -> str:
+    """`1 days` as it is said."""
+    return re.sub(r"(?<![\d.,])1 ([a-z]+)s\b", r"1 \1", text)
 
 
 def draw_screen(

@@ -499,7 +499,7 @@ ORDER BY date, agent, machine_name, user_name;
 
 -- name: daily_trend
 -- What did each of the last days cost, days off included, and what is the average of a week?
--- shown: bars "Cost by day" in glance 30, stats | date day, cost $, tokens ~, average_of_7_days $
+-- shown: bars "Cost by day" in glance 20, stats | date day, cost $, tokens ~, average_of_7_days $
 -- glance: {days} days
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
@@ -703,7 +703,7 @@ ORDER BY cost DESC, model;
 
 -- name: model_share
 -- What part of the cost and of the tokens does each model take?
--- shown: ranking "Share of models" in glance 20 | model model, cost $, cost_percent %, tokens ~,
+-- shown: ranking "Share of models" in glance 21 | model model, cost $, cost_percent %, tokens ~,
 --     tokens_percent? %
 -- glance: models
 -- tunables: days 1..20000
@@ -897,7 +897,7 @@ ORDER BY cost DESC, project;
 
 -- name: project_share
 -- What part of the last days' cost does each project take?
--- shown: ranking "Share of projects" in glance 21 | project project, cost $, percent %, tokens ~
+-- shown: ranking "Share of projects" in glance 22 | project project, cost $, percent %, tokens ~
 -- glance: projects
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
@@ -1991,7 +1991,7 @@ ORDER BY cost DESC, machine_name, user_name;
 
 -- name: machine_share
 -- What part of the last days' cost does each machine make, and on how many days is it used?
--- shown: shares "Machines" in glance 23 | machine_name, cost $, percent %, tokens ~, days_used #, users? #
+-- shown: shares "Machines" in glance 24 | machine_name, cost $, percent %, tokens ~, days_used #, users? #
 -- glance: machines
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
@@ -2050,7 +2050,7 @@ ORDER BY cost DESC, agent;
 
 -- name: agent_share
 -- What part of the last days' cost does each agent take?
--- shown: shares "Share of agents" in glance 22 | agent, cost $, percent %, tokens ~
+-- shown: shares "Share of agents" in glance 23 | agent, cost $, percent %, tokens ~
 -- glance: agents
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,

@@ -895,8 +895,9 @@ SELECT 1 AS model, 2 AS cost, 3 AS percent;
 -- name: b
 -- b?
 -- shown: bars "Days" in glance 30 | date day, cost $
--- glance: days
-SELECT 1 AS date, 2 AS cost;
+-- glance: {days} days
+-- tunables: days 1..9
+WITH 8 AS days SELECT 1 AS date, 2 AS cost;
 -- name: c
 -- c?
 -- shown: figures "Today" in glance 38 | cost $, prompts #, failed #
@@ -926,14 +927,15 @@ SELECT 1 AS lines, 2 AS tools;
         "models    opus-4  75%  $75.00  ██████████████████████████████",
         "          gpt-5   25%  $25.00  ██████████",
         "",
-        "days      ▁▂▃▄▅▆▇█   $3.50 on average, $7.00 on 8 Nov".replace("on average", "a day"),
+        "8 days    ▁▂▃▄▅▆▇█   $3.50 a day, $7.00 on 8 Nov",
         "today     $6.26   1 prompt   1,204 lines",
     ]
     assert screen(50)[0] == "models    opus-4  75%  $75.00  ██████████████████"
     assert screen(32)[:2] == ["models    opus-4  75%  $75.00", "          gpt-5   25%  $25.00"]
     assert screen(28)[0] == "models    opus-4  $75.00"
     assert screen(70, a=[], b=[], c=[(6.26, 2, 3)], d=[]) == ["today     $6.26   2 prompts (3 failed)"]
-    assert screen(130)[0].endswith("days      ▁▂▃▄▅▆▇█   $3.50 a day, $7.00 on 8 Nov")
+    assert screen(130)[0].endswith("8 days    ▁▂▃▄▅▆▇█   $3.50 a day, $7.00 on 8 Nov")
+    assert [ci.Answer(queries["b"], [], {"days": days}).fill("{days} days") for days in (1, 21)] == ["1 day", "21 days"]
 
 
 def test_every_table_is_narrowed() -> None:
