@@ -109,12 +109,13 @@ def ccusage() -> Callable[[str], Path]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups first: each keeps one worker busy for long."""
+    """Groups first, where there are several workers: each keeps one busy for long."""
     if not config.getoption("--thorough"):
         more = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=more)
         items[:] = [item for item in items if item not in more]
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 def thorough(*values: Any) -> list[Any]:

@@ -8,10 +8,11 @@
     uv run tests/mutate.py --only plan_blocks                      the breaks of one function
 
 A break changes one node of the syntax tree (a comparison, a constant, a condition, a call that is left out) or one
-word of a statement's SQL. Each is tried in a copy of the project of its own against the tests in STAGES, the quick
-ones first, until one fails. What was found is kept in .cache/mutants.jsonl by function and break, so a run can be
-ended and goes on later, also after other parts of the file have changed. Messages, docstrings, logging and type
-annotations are left whole: what an error says is no promise.
+word of a statement's SQL. Each is tried in a copy of the project of its own against the tests that come through its
+function, the quickest first, until one fails. Which these are is written down once, while the whole suite runs, in
+.cache/mutants-map.json (delete it after tests were added). What was found is kept in .cache/mutants.jsonl by function
+and break, so a run can be ended and goes on later, also after other parts of the file have changed. Messages,
+docstrings, logging and type annotations are left whole: what an error says is no promise.
 
 The exit code is 0 where at least 90 % of what was tried is noticed. This takes hours for everything, so it is no
 part of the test suite; give it to idle processors: `nice -n 19 uv run tests/mutate.py --jobs 4`.
@@ -23,6 +24,7 @@ import argparse
 import ast
 import contextlib
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -31,44 +33,28 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FrameType
+from unittest import mock
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "ccusage_importer.py"
 MEMORY = ROOT / ".cache" / "mutants.jsonl"
+TEST_MAP = ROOT / ".cache" / "mutants-map.json"  # by test: its seconds, and the functions that it comes through
 SECTIONS = ("Reshape", "Plan", "Database", "Import")
 TARGET = 0.9
-# First the tests of the section itself, then the quick ones of all, then the others: arguments of pytest, and the
-# seconds of processor time after which a break that never ends counts as noticed.
-OWN_TESTS = {
-    "Reshape": ("tests/test_reshape.py",),
-    "Plan": ("tests/test_plan.py", "tests/test_covered.py"),
-    "Database": ("tests/test_store.py",),
-    "Import": ("tests/test_store.py",),
-}
-STAGES = (
-    (("tests/test_reshape.py", "tests/test_plan.py", "tests/test_covered.py", "tests/test_store.py"), 300),
-    (
-        (
-            "tests/test_documents.py",
-            "tests/test_conversations.py",
-            "tests/test_growth.py",
-            "tests/test_adopt.py",
-            "tests/test_archive.py",
-            "tests/test_retention.py",
-            "tests/test_command_line.py",
-        ),
-        900,
-    ),
-    (("tests/test_faults.py", "tests/test_import.py", "tests/test_simulator.py"), 1800),
-)
+PATIENCE = 300  # seconds of tests that are tried for a break
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -319,6 +305,118 @@ def find_mutants(source: str) -> list[Mutant]:
     return sorted(finder.found, key=lambda mutant: (mutant.start, mutant.end, mutant.after))
 
 
+# ---- which tests come through which function ---------------------------------------------------------------
+
+# What a forked importer does first; the functions are written down when it ends, not where it is killed.
+RECORD_IN_CHILD = """
+import atexit
+from mutate import Recorder
+recorder = Recorder({place!r}, {test!r})
+leave = os._exit
+def leaving(code):
+    recorder.write(0)
+    leave(code)
+os._exit = leaving
+recorder.begin()
+"""
+
+
+class Recorder:
+    """Notes each function of the importer that is called in this process, by any thread."""
+
+    def __init__(self, place: str, test: str) -> None:
+        self.place, self.test = place, test
+        self.seen: set[CodeType] = set()
+
+    def begin(self) -> None:
+        def called(frame: FrameType, event: str, argument: object) -> None:
+            self.seen.add(frame.f_code)
+
+        threading.settrace(called)
+        sys.settrace(called)
+
+    def write(self, seconds: float) -> None:
+        sys.settrace(None)
+        threading.settrace(None)
+        functions = {
+            getattr(code, "co_qualname", code.co_name)
+            for code in self.seen
+            if Path(code.co_filename).name == SOURCE.name
+        }
+        said = {"test": self.test, "seconds": seconds, "functions": sorted(functions)}
+        with Path(self.place).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(said) + "\n")
+
+
+class MapPlugin:
+    """For pytest, in each of its workers: records what every test comes through."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.test = ""
+
+    def record_children(self) -> None:
+        from importer_process import ImporterRun
+
+        start = ImporterRun.__init__
+
+        def recorded(
+            run: ImporterRun, arguments: Sequence[str], environment: Mapping[str, str], patch: str = ""
+        ) -> None:
+            start(run, arguments, environment, RECORD_IN_CHILD.format(place=self.place, test=self.test) + patch)
+
+        mock.patch.object(ImporterRun, "__init__", recorded).start()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        group = item.get_closest_marker("xdist_group")
+        self.test = item.nodeid.removesuffix(f"@{group.args[0]}" if group else "")
+        recorder = Recorder(self.place, self.test)
+        began = time.monotonic()
+        recorder.begin()
+        yield
+        recorder.write(time.monotonic() - began)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `-p mutate`: as a plugin."""
+    plugin = MapPlugin(os.environ["CCUSAGE_TEST_MAP"])
+    plugin.record_children()
+    config.pluginmanager.register(plugin)
+
+
+def map_tests() -> dict[str, tuple[float, frozenset[str]]]:
+    """Run the whole suite once, and remember it; half of it again is what the recording costs."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "recorded.jsonl"
+        environment = os.environ | {"CCUSAGE_TEST_MAP": str(place), "PYTHONPATH": str(ROOT / "tests")}
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "mutate"], cwd=ROOT, env=environment, check=False)
+        seconds: Counter[str] = Counter()
+        functions: defaultdict[str, set[str]] = defaultdict(set)
+        for line in map(json.loads, place.read_text(encoding="utf-8").splitlines()):
+            seconds[line["test"]] += line["seconds"]
+            functions[line["test"]] |= {name.replace(".<locals>", "") for name in line["functions"]}
+    said = {test: [seconds[test], sorted(functions[test])] for test in functions}
+    TEST_MAP.write_text(json.dumps(said), encoding="utf-8")
+    return read_map()
+
+
+def read_map() -> dict[str, tuple[float, frozenset[str]]]:
+    said = json.loads(TEST_MAP.read_text(encoding="utf-8"))
+    return {test: (seconds, frozenset(functions)) for test, (seconds, functions) in said.items()}
+
+
+def tests_through(function: str, known: Mapping[str, tuple[float, frozenset[str]]], patience: float) -> list[str]:
+    """The tests that come through a function, the quickest first, as many as are done in so many seconds.
+
+    All tests come through what belongs to no function, and through a function that is newer than the map.
+    """
+    through = [(seconds, test) for test, (seconds, functions) in known.items() if function in functions]
+    ordered = sorted(through or [(seconds, test) for test, (seconds, _) in known.items()])
+    sums = itertools.accumulate(seconds for seconds, _ in ordered)
+    return [test for (_, test), so_far in zip(ordered, sums, strict=True) if so_far <= patience] or [ordered[0][1]]
+
+
 # ---- trying them ------------------------------------------------------------------------------------------
 
 
@@ -335,19 +433,9 @@ class Workshop:
                     shutil.copy2(path, copy)
         (folder / ".cache").symlink_to(ROOT / ".cache")
 
-    def noticed_by(self, source: str, section: str, stages: int) -> str:
-        """The test of the first stages that fails with this source; empty where none does."""
+    def noticed_by(self, source: str, tests: Sequence[str], patience: int) -> str:
+        """The first of these tests that fails with this source, or what else is wrong; empty where none does."""
         (self.folder / SOURCE.name).write_text(source, encoding="utf-8")
-        own = OWN_TESTS.get(section, ())
-        later = [(tuple(test for test in tests if test not in own), patience) for tests, patience in STAGES[:stages]]
-        for tests, patience in [(own, STAGES[0][1]), *later]:
-            present = [test for test in tests if (self.folder / test).exists()]
-            if present and (failed := self.failure(present, patience)):
-                return failed
-        return ""
-
-    def failure(self, tests: Sequence[str], patience: int) -> str:
-        """The first of these tests that fails, or what else is wrong."""
         said = self.folder / "said.txt"
         process = FORKS.Process(target=run_tests, args=(self.folder, tests, said, patience))
         process.start()
@@ -366,10 +454,7 @@ class Workshop:
         return failed[1] if failed else f"exit {code}: {text[-100:]}"
 
 
-# What takes a while to load is loaded once: each try is a fork of a process that has it. Not the engine: loaded before
-# a fork, it waits for ever in the fork for threads that it has left behind.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "hypothesis", "xdist", "clickhouse_connect", "pandas"])
 
 
 def run_tests(folder: Path, tests: Sequence[str], said: Path, patience: int) -> None:
@@ -385,6 +470,11 @@ def run_tests(folder: Path, tests: Sequence[str], said: Path, patience: int) -> 
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / ".hypothesis")}
     mine = {ROOT, ROOT / "tests"}
     sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() not in mine)]
+    for name, module in list(sys.modules.items()):
+        if (
+            Path(getattr(module, "__file__", None) or ".").parent in mine
+        ):  # of the whole project, loaded before the fork
+            del sys.modules[name]
     import pytest
 
     options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-n", "0"]
@@ -401,19 +491,21 @@ def read_memory() -> dict[str, str]:
     return {line["key"]: line["noticed_by"] for line in lines}
 
 
-def try_all(mutants: Sequence[Mutant], source: str, jobs: int, stages: int) -> Iterator[tuple[Mutant, str]]:
+def try_all(mutants: Sequence[Mutant], source: str, jobs: int, patience: int) -> Iterator[tuple[Mutant, str]]:
     """Each break with the test that notices it, as they are done."""
+    test_map = read_map() if TEST_MAP.exists() else map_tests()
     lock = threading.Lock()
     with tempfile.TemporaryDirectory(prefix="ccusage-mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
         free = [Workshop(Path(folder) / str(number)) for number in range(jobs)]
-        if noticed := free[0].noticed_by(source, "", stages):
+        if noticed := free[0].noticed_by(source, tests_through("", test_map, min(patience, 30)), patience):
             raise SystemExit(f"the tests fail without a break: {noticed}")
 
         def attempt(mutant: Mutant) -> str:
             with lock:
                 workshop = free.pop()
             try:
-                return workshop.noticed_by(mutant.applied(source), mutant.section, stages)
+                tests = tests_through(mutant.function, test_map, patience)
+                return workshop.noticed_by(mutant.applied(source), tests, patience)
             finally:
                 with lock:
                     free.append(workshop)
@@ -453,7 +545,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--survivors", action="store_true", help="try those again that no test had noticed")
     parser.add_argument("--jobs", type=int, default=1, help="at the same time (default %(default)s)")
     parser.add_argument(
-        "--stages", type=int, default=len(STAGES), metavar="N", help="only the first N stages of tests, the quick ones"
+        "--patience",
+        type=int,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help="of the tests that are tried for a break, the quickest first (default %(default)s)",
     )
     parser.add_argument("--list", action="store_true", help="count them, try none")
     options = parser.parse_args(argv)
@@ -466,7 +562,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     waiting = [mutant for mutant in mutants if options.survivors or mutant.key not in known]
     for number, (mutant, noticed) in enumerate(
-        try_all(waiting, source, options.jobs, options.stages) if waiting else (), 1
+        try_all(waiting, source, options.jobs, options.patience) if waiting else (), 1
     ):
         known[mutant.key] = noticed
         print(f"{number}/{len(waiting)} line {mutant.line} {mutant.function}: {noticed or 'NOT NOTICED'}", flush=True)
@@ -486,4 +582,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # What takes a while to load is loaded once: each try is a fork of a process that has it. Not the engine, which has
+    # threads; and here alone: a process has one such server, and the tests' own has the importer loaded.
+    FORKS.set_forkserver_preload(["pytest", "hypothesis", "xdist", "clickhouse_connect", "pandas"])
     raise SystemExit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import textwrap
 from pathlib import Path
@@ -88,7 +89,8 @@ def test_a_break_that_no_test_notices_is_shown(
     monkeypatch.setattr(mutate, "ROOT", tmp_path)
     monkeypatch.setattr(mutate, "SOURCE", source)
     monkeypatch.setattr(mutate, "MEMORY", tmp_path / ".cache" / "mutants.jsonl")
-    monkeypatch.setattr(mutate, "STAGES", ((("tests/test_plan.py",), 60),))
+    monkeypatch.setattr(mutate, "TEST_MAP", tmp_path / ".cache" / "mutants-map.json")
+    mutate.TEST_MAP.write_text(json.dumps({"tests/test_plan.py::test_less": [0.1, ["less"]]}), "utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     assert mutate.main([]) == 1  # half of them is less than it has to be
