@@ -340,7 +340,7 @@ class Recorder:
         threading.settrace(None)
         functions = {
             getattr(code, "co_qualname", code.co_name)
-            for code in self.seen
+            for code in list(self.seen)  # other threads go on
             if Path(code.co_filename).name == SOURCE.name
         }
         said = {"test": self.test, "seconds": seconds, "functions": sorted(functions)}

@@ -294,7 +294,7 @@ def test_not_on_a_terminal_the_log_of_an_import_has_times_and_what_it_shows_has_
     assert not any(map(LOG_LINE.match, shown))
     labels = [line.split(" ")[0] for line in shown if line[:1].strip()]
     assert labels == [
-        *("ccusage", "models", "projects", "agents", "30", "month", "week", "yesterday", "today", "block"),
+        *("ccusage", "30", "models", "projects", "agents", "month", "week", "yesterday", "today", "block"),
         *("imported", "more"),
     ]
     assert len(shown) <= 24
