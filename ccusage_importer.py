@@ -954,10 +954,12 @@ def npx_launcher(groups: ProcessGroups, npx: str, spec: str, timeout: float) -> 
 
 
 def claude_folders(environment: Mapping[str, str]) -> list[Path]:
-    """Claude Code's folders, as ccusage looks for them."""
+    """Claude Code's folders, as ccusage looks for them: CLAUDE_CONFIG_DIR may name the one in it that holds the projects."""
     configured = environment.get("CLAUDE_CONFIG_DIR", "")
     if configured:
-        return [Path(folder.strip()).expanduser() for folder in configured.split(",") if folder.strip()]
+        named = [Path(folder.strip()).expanduser() for folder in configured.split(",") if folder.strip()]
+        is_inner = [folder.name == "projects" and not (folder / "projects").is_dir() for folder in named]
+        return [folder.parent if inner else folder for folder, inner in zip(named, is_inner, strict=True)]
     home = Path.home()
     return [Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "claude", home / ".claude"]
 
@@ -2641,8 +2643,9 @@ def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence
     """The sums with their cost in US dollars, at ccusage's own rate for that model on that day of that project.
 
     `known` is what ccusage said of it: now, and when it was stored. Where it was of exactly these tokens its cost is
-    shared by weight. Else the rate is that of the larger one, unless caches of both lengths were written, whose shares
-    in it nobody knows: then that of the same model on the nearest day of which ccusage said all.
+    shared by weight, and so is their sum where they are of exactly these together: of logs that are gone, and of others
+    that came. Else the rate is that of the larger one, unless caches of both lengths were written, whose shares in it
+    nobody knows: then that of the same model on the nearest day of which ccusage said all. Nothing costs less than a part.
     """
     whole: defaultdict[ModelDay, list[MessageSum]] = defaultdict(list)
     for item in sums:
@@ -2651,7 +2654,9 @@ def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence
     exact: defaultdict[str, dict[date, float]] = defaultdict(dict)
     for key, items in whole.items():
         tokens = sum_usage(item.usage for item in items).tokens[:4]
-        costs = [part.cost for part in known.get(key, ()) if part.tokens[:4] == tokens]
+        said = known.get(key, ())
+        together = [sum_usage(said)] if all(part.cost for part in said) else []
+        costs = [part.cost for part in (*said, *together) if part.tokens[:4] == tokens]
         if costs and any(tokens):
             rates[key] = exact[key[2]][key[1]] = max(costs) / sum(item.weight for item in items)
     for key in whole.keys() - rates.keys():
@@ -2666,6 +2671,14 @@ def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence
             rates[key] = exact[model][nearest]
         else:
             rates[key] = part.cost / weight if weight else 0.0
+        tokens = sum_usage(item.usage for item in whole[key]).tokens[:4]
+        if any(tokens):
+            parts = [
+                said.cost
+                for said in known.get(key, ())
+                if all(few <= many for few, many in zip(said.tokens[:4], tokens, strict=True))
+            ]
+            rates[key] = max(rates[key], max(parts, default=0.0) / sum(item.weight for item in whole[key]))
     return [
         dataclasses.replace(item, usage=dataclasses.replace(item.usage, cost=rates[item.model_day] * item.weight))
         for item in sums
@@ -2802,6 +2815,8 @@ def unsettled(
             if name == "session":
                 sessions.add(record.record_key)
                 starts.append(record.columns["first_activity"] or record.columns["last_activity"])
+                if old is not None:  # its logs of that time may be gone
+                    starts.append(old.began)
                 if old is not None and old.project != record.columns["project_path"]:  # its messages have moved, too
                     told |= {old.began.date() + ONE_DAY * n for n in range((old.ended - old.began).days + 2)}
             elif name == "blocks":
@@ -3040,7 +3055,7 @@ def cover_blocks(
             if pause < next_first:
                 gaps.append(derived_record("blocks", gap_id(pause), gap_columns(pause, next_first), ()))
     gone = [ids[start] for start in stored_starts - blocks.keys() if start.date() in messages.days]
-    return Covered("blocks", made, gone, not messages.missed), gaps, followers
+    return Covered("blocks", made, gone), gaps, followers
 
 
 def plan_overlapping(fetched: Sequence[Record], stored: Mapping[Key, Stored], rules: Rules) -> Plan:
@@ -3130,13 +3145,21 @@ def plan_blocks(
     stored_gaps = {key: row for key, row in stored.items() if row.is_gap}
     stored_blocks = {key: row for key, row in stored.items() if not row.is_gap}
     plan = Plan("blocks")
-    if messages.sums and not messages.missed:
+    doubtful = {day + step for day in messages.missed for step in DAYS_BESIDE}
+    certain = dataclasses.replace(messages, days=messages.days - doubtful, missed={})
+    if messages.sums and certain.days:
         known = claude_rows(stored_blocks.values())
-        covered, derived_gaps, followers = cover_blocks(messages, claude_rows(blocks), known, rules.now)
+        covered, derived_gaps, followers = cover_blocks(certain, claude_rows(blocks), known, rules.now)
         blocks = [shortened(record, covered.made.get(record.record_key)) for record in blocks]
         plan, blocks = plan_covered(covered, blocks, stored_blocks, rules)
         # one that is cut otherwise holds messages that stored blocks have
-        blocks = [record for record in blocks if record.source != CLAUDE or record.record_key in known]
+        blocks = [
+            record
+            for record in blocks
+            if record.source != CLAUDE
+            or record.record_key in known
+            or not doubtful.isdisjoint((record.began.date(), record.ended.date()))
+        ]
         starts = sorted(followers)
         ends = {gap.key: gap.ended for gap in derived_gaps}
 
@@ -3373,6 +3396,7 @@ DAY_OF = {
     HISTORY_TABLE: "NULL",  # days of usage are asked for, not of imports
     FORGOTTEN_TABLE: "NULL",
 }
+OF_ALL_AGENTS = (HISTORY_TABLE, FORGOTTEN_TABLE)  # tables whose rows have no source
 # The month of a row as a number such as 202611: of most tables within a partition, and read without the other years.
 MONTH_OF = {
     REPORTS["daily"].table: "toYYYYMM(date)",
@@ -4713,6 +4737,7 @@ READER = 1  # raise it where conversations.sql takes more out of a log: what sti
 BATCH_BYTES = 48 * 1024**2
 READING_THREADS = 2  # gentle on a laptop
 LAST_PLACE = 2**63
+ROOM = 2**48  # that the last of all leaves to the one before it
 NOT_READ = 0  # the reader of a log whose messages are not all stored yet
 READING_TABLES = ("reading.files", "reading.texts", "reading.lines")  # in memory; gone with the process
 GLOB_CHARACTERS = frozenset("*?{}[]")
@@ -4747,6 +4772,11 @@ class KnownLog(NamedTuple):
     reader: int
     project_id: str = ""
     read_at: int = 0
+    session_id: str = ""
+
+    def may_be(self, file: LogFile) -> bool:
+        """Whether that log, which is gone, can be this one by now: they have one name, and a log only grows."""
+        return self.name_id == file.name_id and self.size <= file.size and self.modified <= file.modified
 
 
 @dataclass
@@ -4817,42 +4847,65 @@ def find_logs(folders: Iterable[Path], privacy: Privacy) -> tuple[list[LogFile],
 def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: int, everything: bool) -> list[LogFile]:
     """The logs that have to be read, each with its place. Pure.
 
-    A log that is new comes between its neighbours. One that has the name of another which is gone takes its place: the
-    copy that is read last counts among equal ones, so within a session the path that still exists decides the project,
-    and between sessions the order stays. What is gone of such a session, a sub-agent's log, has the projects in `former`.
+    A log that is new comes between its neighbours, behind what is gone there, unless both are of one project and its
+    session is the earlier by name. One that may be another which is gone takes its place: the copy that is read last
+    counts among equal ones, so within a session the path that still exists decides the project, and between sessions the
+    order stays. What is gone of such a session, a sub-agent's log, has the projects in `former`.
     """
     here = {file.file_id for file in found}
     gone: defaultdict[int, list[KnownLog]] = defaultdict(list)
     for file_id, log_read in known.items():
         if file_id not in here:
             gone[log_read.name_id].append(log_read)
-    vacant = {name_id: logs[0].place for name_id, logs in gone.items()}
     at_home = {(file.session_id, file.project_id) for file in found} if gone else set()
-    taken = sorted({old.place for old in known.values()})
+    taken = sorted((log.place, file_id) for file_id, log in known.items())
+    behind = 0  # the first of these that comes after the log before
     places: dict[str, int] = {}
     new: list[LogFile] = []
-    before = 0
 
     def place_new() -> None:
-        """Share what is free behind the log before them among those that are new."""
-        behind = bisect.bisect_right(taken, before)
-        step = ((taken[behind] if behind < len(taken) else LAST_PLACE) - before) // (len(new) + 1)
+        """Share what is free here among those that are new. Names that ascend, as dates do, find most of it behind them."""
+        before = taken[behind - 1][0] if behind else 0
+        if behind < len(taken):
+            step = (taken[behind][0] - before) // (4 * (len(new) + 1))
+        else:
+            step = min((LAST_PLACE - before) // (len(new) + 1), ROOM)
         places.update({file.file_id: before + step * number for number, file in enumerate(new, 1)})
         new.clear()
 
+    renamed = {
+        log.project_id: file.project_id for file in found for log in gone.get(file.name_id, ()) if log.may_be(file)
+    }
+
+    def is_after(file: LogFile, file_id: str) -> bool:
+        log = known[file_id]
+        project = renamed.get(log.project_id, log.project_id)
+        return file_id not in here and not (file.project_id == project and file.session_id < log.session_id)
+
+    vacated: set[int] = set()
     for file in found:
-        place = known[file.file_id].place if file.file_id in known else vacant.pop(file.name_id, None)
-        if place is None:
-            new.append(file)
+        old = known.get(file.file_id)
+        if old is None:
+            old = next(
+                (log for log in gone.get(file.name_id, ()) if log.may_be(file) and log.place not in vacated), None
+            )
+            vacated |= {old.place} if old is not None else set()
+        if old is not None:
+            place_new()
+            places[file.file_id] = old.place
+            behind = bisect.bisect_right(taken, (old.place, "~"))
             continue
-        place_new()
-        places[file.file_id] = before = place
+        while behind < len(taken) and is_after(file, taken[behind][1]):
+            place_new()
+            behind += 1
+        new.append(file)
     place_new()
 
     def former_projects(file: LogFile) -> tuple[str, ...]:
         old = known.get(file.file_id)
         read_at = old.read_at if old is not None and old.reader > NOT_READ else -1
-        projects = {other.project_id for other in gone.get(file.name_id, ()) if other.read_at > read_at}
+        others = (log for log in gone.get(file.name_id, ()) if log.read_at > read_at and log.may_be(file))
+        projects = {log.project_id for log in others}
         return tuple(sorted(p for p in projects if (file.session_id, p) not in at_home))
 
     def is_read(file: LogFile) -> bool:
@@ -4875,7 +4928,7 @@ def reader_of(config: Config) -> int:
 def read_known_logs(store: Store) -> dict[str, KnownLog]:
     rows = store.query(
         "SELECT file_id, size, toUnixTimestamp64Nano(modified_at), name_id, place, reader, project_id,"
-        " toUnixTimestamp64Milli(read_at)"
+        " toUnixTimestamp64Milli(read_at), session_id"
         f" FROM ccusage_log_files FINAL WHERE {OWNED} AND source = 'claude'"
     )
     return {file_id: KnownLog(*values) for file_id, *values in rows}
@@ -6124,7 +6177,7 @@ def write_changed(store: Store, known: Archive) -> tuple[Archive, Counter[str]]:
                 month = f"{number // 100:04}-{number % 100:02}"
                 file, path = old.files.get(month), known.path(table, month)
                 is_same = file is not None and (file.rows, file.contents) == (rows, f"{contents:016x}")
-                if file is None or not is_same or old.columns != columns or not path.exists():
+                if file is None or not is_same or old.columns != columns or known.read_path(table, month) is None:
                     path.parent.mkdir(exist_ok=True, mode=0o700)
                     file = archive_month(store, engine, table, number, new_name(inside / table / path.name))
                     written[table] += 1
@@ -6134,21 +6187,21 @@ def write_changed(store: Store, known: Archive) -> tuple[Archive, Counter[str]]:
 
 
 def refuse_less(known: Archive, now: Archive) -> None:
-    """Refuse to lose the usage that an archive has of days whose database is gone, or has forgotten them."""
-    daily = REPORTS["daily"].table
-    tokens, old = (
-        {month: int(file.sums["total_tokens"]) for month, file in archive.tables[daily].files.items()}
-        if daily in archive.tables
-        else {}
-        for archive in (now, known)
-    )
-    for month, more in old.items():
-        if tokens.get(month, 0) < more:
-            raise ImporterError(
-                f"{known.folder} has more usage of {month} than the database: {more:,} tokens against "
-                f"{tokens.get(month, 0):,}",
-                f"bring it back with --restore {known.folder}, or archive into another folder",
-            )
+    """Refuse to lose what an archive has of days whose database is gone, or has forgotten them: usage, and its history."""
+    for table, unit in {REPORTS["daily"].table: "tokens", HISTORY_TABLE: "imports"}.items():
+        told, old = (
+            {
+                month: int(file.sums.get("total_tokens", file.rows))
+                for month, file in archive.tables.get(table, ArchivedTable({}, {})).files.items()
+            }
+            for archive in (now, known)
+        )
+        for month, more in old.items():
+            if told.get(month, 0) < more:
+                raise ImporterError(
+                    f"{known.folder} has more {unit} of {month} than the database: {more:,} against {told.get(month, 0):,}",
+                    f"bring it back with --restore {known.folder}, or archive into another folder",
+                )
 
 
 @contextlib.contextmanager
@@ -6166,7 +6219,7 @@ def staged(archive: Archive, store: Store) -> Iterator[Store]:
                 if path is None:
                     raise ImporterError(
                         f"{archive.path(table, month)} is missing, or not the file that was archived; nothing was restored",
-                        "take it from a copy of the archive; without one, archive anew where the data still is",
+                        "take it from a copy of the archive; without one, run --archive again where the data still is",
                     )
                 paths.setdefault(table, []).append(inside / table / path.name)
         config = dataclasses.replace(store.config, database=STAGING)
@@ -6852,7 +6905,7 @@ class Selection:
         filters = {}
         for table, day in DAY_OF.items():
             columns = {"machine_name": self.machine, "user_name": self.payer if is_budget(query) else self.user}
-            if table != HISTORY_TABLE:
+            if table not in OF_ALL_AGENTS:
                 columns["source"] = self.source
             conditions = [f"{column} = {sql_text(value)}" for column, value in columns.items() if value is not None]
             its_day = day.replace("{zone}", sql_text(self.zone))
@@ -8138,7 +8191,14 @@ def check_logs(fetched: FetchedReports, store: Store | None, is_known: bool) -> 
         stored = {(source, day): tokens for source, day, tokens in rows}
     today = datetime.now(zoneinfo.ZoneInfo(fetched.timezone)).date()
     soon = str(today - timedelta(days=max(period - AT_RISK_DAYS, 0)))
-    at_risk = [day for day in mine if day <= soon and stored.get(("claude", day), -1) < days["claude", day].usage.total]
+    forgotten = store.forgotten if store is not None else NOTHING_FORGOTTEN
+    at_risk = [
+        day
+        for day in mine
+        if day <= soon
+        and stored.get((CLAUDE, day), -1) < days[CLAUDE, day].usage.total
+        and forgotten.keeps(days[CLAUDE, day])
+    ]
     yield Finding(
         "days at risk",
         not at_risk,
@@ -8388,12 +8448,14 @@ def add_commands(one: argparse._MutuallyExclusiveGroup, group: argparse._Argumen
     one.add_argument("--check", action="store_true", help="test ccusage, ClickHouse and the environment")
     one.add_argument("--dry-run", action="store_true", help="fetch and plan; print what would change; write nothing")
     one.add_argument("--push-local", action="store_true", help="bring the embedded database's rows to the server")
-    one.add_argument("--archive", metavar="DIR", type=Path, help="every table as Parquet files, what has changed alone")
-    one.add_argument("--restore", metavar="DIR", type=Path, help="bring back what --archive has written")
+    one.add_argument(
+        "--archive", metavar="DIR", type=folder, help="every table as Parquet files, what has changed alone"
+    )
+    one.add_argument("--restore", metavar="DIR", type=folder, help="bring back what --archive has written")
     one.add_argument(
         "--lake",
         metavar="DIR",
-        type=Path,
+        type=folder,
         help="the facts as Apache Iceberg tables, what has changed alone (experimental)",
     )
     group.add_argument(
@@ -8435,8 +8497,15 @@ def add_import_flags(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="store project names as they are",
     )
-    group.add_argument("--save-json", metavar="DIR", type=Path, help="keep the fetched reports in this folder, too")
-    group.add_argument("--from-json", metavar="DIR", type=Path, help="import reports kept by --save-json")
+    group.add_argument("--save-json", metavar="DIR", type=folder, help="keep the fetched reports in this folder, too")
+    group.add_argument("--from-json", metavar="DIR", type=folder, help="import reports kept by --save-json")
+
+
+def folder(text: str) -> Path:
+    """A folder that a flag names. An empty name would be the current folder, and is a variable that was not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of a folder is empty")
+    return Path(text)
 
 
 def add_statistics_flags(group: argparse._ArgumentGroup) -> None:
@@ -8733,9 +8802,8 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
                 save_reports(fetched, options.save_json)
             if options.dry_run:
                 store = store if store and store.holds_usage else None
-                if saved is None:
-                    tell_changed_logs(store, config, options.backfill)
-                return show_plan(store, last, config, fetched, reshaped, screen)
+                unread = saved is None and tell_changed_logs(store, config, options.backfill) > 0
+                return show_plan(store, last, config, fetched, reshaped, screen, unread)
             assert store is not None
             # first, or a mistake of this run would be taken for the saved reports'
             checked_settings(last, fetched.timezone, privacy, config)
@@ -8770,12 +8838,13 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
     return report_errors(outcome)
 
 
-def tell_changed_logs(store: Store | None, config: Config, everything: bool) -> None:
-    """Say what an import would read of the logs."""
+def tell_changed_logs(store: Store | None, config: Config, everything: bool) -> int:
+    """Say what an import would read of the logs; returns how many."""
     found, _ = find_logs(claude_folders(os.environ), privacy_of(config))
     files = plan_logs(found, read_known_logs(store) if store else {}, reader_of(config), everything)
     size = human_bytes(sum(file.size for file in files))
     log.info("would read %s of %s logs of conversations (%s)", f"{len(files):,}", f"{len(found):,}", size)
+    return len(files)
 
 
 def renew_export(store: Store, config: Config, options: argparse.Namespace, zone: str, screen: Screen) -> None:
@@ -8803,12 +8872,15 @@ def show_plan(
     fetched: FetchedReports,
     reshaped: Reshaped,
     screen: Screen,
+    unread: bool,
 ) -> int:
+    """Print what an import would do. With `unread` logs the messages that are stored cannot have all that ccusage says."""
     checked_settings(last, fetched.timezone, privacy_of(config), config)
     plans, messages = plan_import(
         Past(store), reshaped.records, config, fetched.dialect, datetime.now(timezone.utc), last
     )
-    outcome = Outcome("", fetched, plans, reshaped.errors, reshaped.warnings + missed_warnings(messages), last)
+    warnings = reshaped.warnings + ([] if unread else missed_warnings(messages))
+    outcome = Outcome("", fetched, plans, reshaped.errors, warnings, last)
     if store is not None:
         outcome.warnings += computer_warnings(store, last, fetched)
     outcome.missing = reshaped.left_out()
@@ -9262,13 +9334,27 @@ def outcome_counts(plans: Mapping[str, Plan]) -> list[int]:
     return [sum(len(getattr(plan, what)) for plan in plans.values()) for what in OUTCOMES]
 
 
+def embedded_databases(config: Config, screen: Screen) -> list[str]:
+    """The databases of the embedded engine in which usage is stored."""
+    with opening(config, screen.wait, lock=True) as opened:
+        store = opened.result()[0]
+        assert store is not None
+        found = "SELECT database FROM system.tables WHERE name = {table:String} AND total_rows > 0 ORDER BY database"
+        return [name for (name,) in store.query(found, {"table": REPORTS["daily"].table})]
+
+
 def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Everything in the embedded database goes to the server that CH_HOST names."""
     if config.embedded:
         raise ImporterError("--push-local: CH_HOST is not set", "set CH_HOST to the server to push to", EXIT_USAGE)
     here = dataclasses.replace(config, host=None)
-    if not has_embedded_data(here):
+    # an import there would store as much of them; what --restore brings back was stored so before
+    config = dataclasses.replace(config, conversations=config.stores_conversations)
+    names = embedded_databases(here, screen) if has_embedded_data(here) else []
+    if not names:
         raise ImporterError(f"nothing is stored in {here.target}", "set CCUSAGE_DB_PATH to the folder to push from")
+    if config.database not in names:  # CH_DATABASE is the server's
+        here = dataclasses.replace(here, database=DEFAULT_DATABASE if DEFAULT_DATABASE in names else names[0])
     with (
         opening(here, screen.wait, lock=True, make_schema=True) as opening_local,
         opening(config, screen.wait, lock=True, make_schema=True) as opening_served,
@@ -9360,7 +9446,7 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
     with opening_stored(config, screen, lock=options.yes, make_schema=options.yes) as (store, last):
         wanted: list[dict[str, Any]]
         if options.project is not None:
-            projects = project_ids(config, options.project)
+            projects = project_ids(config, options.project) - {""}  # what belongs to no project
             known = Forgotten(projects=projects)
             stored = {row.project or row.record_key[11:] for rows in rows_to_go(store, known).values() for row in rows}
             stored |= store.forgotten.projects  # of a run that was killed there may be no row left, but its messages

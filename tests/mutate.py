@@ -24,7 +24,6 @@ import argparse
 import ast
 import contextlib
 import hashlib
-import itertools
 import json
 import multiprocessing
 import os
@@ -44,6 +43,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -51,7 +51,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "ccusage_importer.py"
 MEMORY = ROOT / ".cache" / "mutants.jsonl"
-TEST_MAP = ROOT / ".cache" / "mutants-map.json"  # by test: its seconds, and the functions that it comes through
+TEST_MAP = ROOT / ".cache" / "mutants-map.json"  # the `TestCosts` of all tests
 SECTIONS = ("Reshape", "Plan", "Database", "Import")
 TARGET = 0.9
 PATIENCE = 300  # seconds of tests that are tried for a break
@@ -314,7 +314,7 @@ from mutate import Recorder
 recorder = Recorder({place!r}, {test!r})
 leave = os._exit
 def leaving(code):
-    recorder.write(0)
+    recorder.write(0, 0)
     leave(code)
 os._exit = leaving
 recorder.begin()
@@ -335,7 +335,7 @@ class Recorder:
         threading.settrace(called)
         sys.settrace(called)
 
-    def write(self, seconds: float) -> None:
+    def write(self, setup: float, seconds: float) -> None:
         sys.settrace(None)
         threading.settrace(None)
         functions = {
@@ -343,7 +343,7 @@ class Recorder:
             for code in list(self.seen)  # other threads go on
             if Path(code.co_filename).name == SOURCE.name
         }
-        said = {"test": self.test, "seconds": seconds, "functions": sorted(functions)}
+        said = {"test": self.test, "setup": setup, "seconds": seconds, "functions": sorted(functions)}
         with Path(self.place).open("a", encoding="utf-8") as file:
             file.write(json.dumps(said) + "\n")
 
@@ -354,6 +354,7 @@ class MapPlugin:
     def __init__(self, place: str) -> None:
         self.place = place
         self.test = ""
+        self.setup = 0.0
 
     def record_children(self) -> None:
         from importer_process import ImporterRun
@@ -375,7 +376,13 @@ class MapPlugin:
         began = time.monotonic()
         recorder.begin()
         yield
-        recorder.write(time.monotonic() - began)
+        recorder.write(self.setup, time.monotonic() - began - self.setup)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.setup = time.monotonic() - began
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -385,36 +392,64 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin)
 
 
-def map_tests() -> dict[str, tuple[float, frozenset[str]]]:
+@dataclass(frozen=True)
+class TestCosts:
+    """What it costs to run a test, and what for: seconds of its setup and of itself, and the functions it comes through.
+
+    A fixture that many tests of a file share is in the setup of one of them.
+    """
+
+    setup: float
+    seconds: float
+    functions: frozenset[str]
+
+
+def map_tests() -> dict[str, TestCosts]:
     """Run the whole suite once, and remember it; half of it again is what the recording costs."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "recorded.jsonl"
         environment = os.environ | {"CCUSAGE_TEST_MAP": str(place), "PYTHONPATH": str(ROOT / "tests")}
         subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "mutate"], cwd=ROOT, env=environment, check=False)
-        seconds: Counter[str] = Counter()
-        functions: defaultdict[str, set[str]] = defaultdict(set)
-        for line in map(json.loads, place.read_text(encoding="utf-8").splitlines()):
-            seconds[line["test"]] += line["seconds"]
-            functions[line["test"]] |= {name.replace(".<locals>", "") for name in line["functions"]}
-    said = {test: [seconds[test], sorted(functions[test])] for test in functions}
+        lines = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+    said: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        test = said.setdefault(line["test"], {"setup": 0.0, "seconds": 0.0, "functions": []})
+        names = {name.replace(".<locals>", "") for name in line["functions"]}
+        test["functions"] = sorted(names.union(test["functions"]))
+        test["setup"] += line["setup"]
+        test["seconds"] += line["seconds"]
     TEST_MAP.write_text(json.dumps(said), encoding="utf-8")
     return read_map()
 
 
-def read_map() -> dict[str, tuple[float, frozenset[str]]]:
+def read_map() -> dict[str, TestCosts]:
     said = json.loads(TEST_MAP.read_text(encoding="utf-8"))
-    return {test: (seconds, frozenset(functions)) for test, (seconds, functions) in said.items()}
+    return {
+        test: TestCosts(costs["setup"], costs["seconds"], frozenset(costs["functions"])) for test, costs in said.items()
+    }
 
 
-def tests_through(function: str, known: Mapping[str, tuple[float, frozenset[str]]], patience: float) -> list[str]:
+def tests_through(function: str, known: Mapping[str, TestCosts], patience: float) -> list[str]:
     """The tests that come through a function, the quickest first, as many as are done in so many seconds.
 
     All tests come through what belongs to no function, and through a function that is newer than the map.
     """
-    through = [(seconds, test) for test, (seconds, functions) in known.items() if function in functions]
-    ordered = sorted(through or [(seconds, test) for test, (seconds, _) in known.items()])
-    sums = itertools.accumulate(seconds for seconds, _ in ordered)
-    return [test for (_, test), so_far in zip(ordered, sums, strict=True) if so_far <= patience] or [ordered[0][1]]
+    setups: defaultdict[str, float] = defaultdict(float)  # by file, the longest
+    for test, costs in known.items():
+        setups[test.partition("::")[0]] = max(setups[test.partition("::")[0]], costs.setup)
+    through = [test for test, costs in known.items() if function in costs.functions]
+
+    def price(test: str) -> float:
+        return known[test].seconds + setups[test.partition("::")[0]]
+
+    chosen: list[str] = []
+    for test in sorted(through or known, key=price):
+        if chosen and price(test) > patience:
+            break
+        patience -= price(test)
+        setups[test.partition("::")[0]] = 0  # is paid for
+        chosen.append(test)
+    return chosen
 
 
 # ---- trying them ------------------------------------------------------------------------------------------

@@ -207,6 +207,8 @@ def test_a_damaged_archive_is_named_and_nothing_restored(told: Machine, archive:
         assert result.returncode == 1
         assert str(path) in result.stderr
         assert "nothing was restored" in result.stderr
+    for count in (1, 0):  # where the data still is it is written again
+        assert written(told.imported("--archive", str(tmp_path / "0"))) == count
     assert not any(elsewhere.everything().values())
     (damaged / "manifest.json").write_text("{}", encoding="utf-8")
     for folder in (damaged, tmp_path):

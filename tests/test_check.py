@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,9 @@ def test_days_at_risk_and_days_that_only_the_database_has(laptop: Machine) -> No
     assert "will be deleted soon" in found["days at risk"]["found"]
     laptop.imported("--quiet")
     assert check(laptop, 0)["days at risk"]["holds"]
+    before = str(datetime.now(timezone.utc).date() - timedelta(days=15))
+    laptop.imported("--quiet", "--forget", "--before", before, "--yes")
+    assert check(laptop, 0)["days at risk"]["holds"]  # what is not to be stored is none
 
 
 def test_a_setting_that_the_next_import_will_refuse(laptop: Machine) -> None:
@@ -318,6 +321,10 @@ def test_where_claude_codes_folders_are(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path))
     assert ci.claude_folders({}) == [tmp_path / ".config" / "claude", tmp_path / ".claude"]
     assert ci.claude_folders({"CLAUDE_CONFIG_DIR": "/a, ~/b"}) == [Path("/a"), tmp_path / "b"]
+    # ccusage takes the inner folder, too
+    (tmp_path / "projects" / "projects").mkdir(parents=True)
+    named = f"{tmp_path}/projects, {tmp_path}/projects/projects"
+    assert ci.claude_folders({"CLAUDE_CONFIG_DIR": named}) == [tmp_path / "projects"] * 2
     assert ci.cleanup_days({}) == (30, "Claude Code's default")
     (tmp_path / ".claude").mkdir()
     (tmp_path / ".claude" / "settings.json").write_text("[1]")

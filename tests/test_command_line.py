@@ -113,6 +113,7 @@ def test_a_wrong_value_is_exit_2_with_its_variable_and_what_is_accepted(
         (["--quiet", "xyz"], "'xyz' is not a flag", "see --help"),
         (["--dry-run", "--stats"], "argument --stats: not allowed with argument --dry-run", "see --help"),
         (["--save-json"], "argument --save-json: expected one argument", "see --help"),
+        (["--archive", ""], "argument --archive: the name of a folder is empty", "see --help"),
         (["--days", "7"], "--days belongs to --stats or --export or --query", "leave it out of an import"),
         (["--check", "--machine", "m"], "--machine belongs to --stats or --export or --query or --compare", "--check"),
         (["--user", "u", "--dry-run"], "--user belongs to --stats or --export or --query or --compare", "--dry-run"),

@@ -233,7 +233,7 @@ def test_a_server_is_given_the_rows_that_the_embedded_engine_stores(logs: Path, 
     expected = contents(local)
     assert all(expected.values())
     served = Machine(home, settings={"MACHINE_NAME": "vm"}, server=server)
-    served.imported("--push-local")
+    served.imported("--push-local", CCUSAGE_CONVERSATIONS="true")
     assert contents(served) == expected
     for table in expected:
         server.post(f"/?database={server.database}", f"TRUNCATE TABLE {table}")

@@ -267,6 +267,14 @@ def test_of_a_session_whose_project_is_another_now_all_days_are_looked_at() -> N
     assert {date(2026, 11, number) for number in range(6, 11)} <= days
 
 
+def test_of_a_session_that_goes_on_after_its_logs_were_deleted_all_messages_are_looked_at() -> None:
+    old = session("s", 30, MESSAGES)
+    old = dataclasses.replace(old, columns={**old.columns, "first_activity": at(9) - timedelta(days=40)})
+    old = dataclasses.replace(old, columns={**old.columns, "last_activity": at(9) - timedelta(days=39)})
+    everything: dict[str, dict[Key, Stored]] = {name: {} for name in ci.REPORTS} | {"session": index(old)}
+    assert ci.unsettled({"session": [session("s", 20)]}, everything).since <= at(9) - timedelta(days=40)
+
+
 def test_a_covered_row_whose_price_is_missing_now_is_kept_as_it_is() -> None:
     """`keep_prices` has put the stored cost into it."""
     told, messages = daily(10, 30), known(message(9, 30))
@@ -299,10 +307,29 @@ def test_the_cost_that_ccusage_tells_for_just_these_tokens_is_shared_by_weight()
 def test_other_tokens_cost_what_the_larger_known_part_did() -> None:
     sums = [message(9, 300, cost=0)]
     key = sums[0].model_day
-    assert ci.price_messages(sums, {key: [tokens(100, 1.0), tokens(200, 4.0)]})[0].usage.cost == pytest.approx(6.0)
+    assert ci.price_messages(sums, {key: [tokens(100, 1.0), tokens(250, 5.0)]})[0].usage.cost == pytest.approx(6.0)
     # a price that is missing now is no rate
     assert ci.price_messages(sums, {key: [tokens(250), tokens(100, 1.0)]})[0].usage.cost == pytest.approx(3.0)
     assert ci.price_messages(sums, {})[0].usage.cost == 0.0
+
+
+def test_what_is_gone_and_what_came_cost_together_what_ccusage_said_of_each() -> None:
+    """Also where the models' prices are in other proportions than Claude's, or a line told its own."""
+    sums = [message(9, 100, cost=0, session="gone"), message(12, 100, cost=0, output=20, session="new")]
+    gone, new = tokens(100, 7.0), Usage(100, 20, 0, 0, 120, 2.0)
+    priced = ci.price_messages(sums, {sums[0].model_day: [gone, new]})
+    assert sum(item.usage.cost for item in priced) == pytest.approx(9.0)
+    unpriced = ci.price_messages(sums, {sums[0].model_day: [gone, dataclasses.replace(new, cost=0.0)]})
+    assert sum(item.usage.cost for item in unpriced) == pytest.approx(7.0 / 100 * (100 + 100 + 5 * 20))
+
+
+def test_messages_never_cost_less_than_ccusage_has_said_of_some_of_them() -> None:
+    sums = [message(9, 300, cost=0, output=200)]
+    cheap, dear = tokens(200, 1.0), Usage(0, 100, 0, 0, 100, 12.0)
+    assert ci.price_messages(sums, {sums[0].model_day: [cheap, dear]})[0].usage.cost == pytest.approx(12.0)
+    # but of what holds more than these, another project's now
+    more = Usage(0, 201, 0, 0, 201, 12.0)
+    assert ci.price_messages(sums, {sums[0].model_day: [tokens(290, 1.0), more]})[0].usage.cost < 5
 
 
 def test_with_caches_of_both_lengths_the_rate_is_that_of_the_nearest_day_that_is_known() -> None:
@@ -357,6 +384,15 @@ def test_a_block_that_ccusage_sees_alone_ends_where_the_stored_one_starts() -> N
     plan = ci.plan_blocks([block(8, 10)], index(block(11, 20, MESSAGES)), known(message(8.5), message(11), message(12)))
     [row] = plan.new
     assert (row.coverage, row.usage.total, row.columns["end_time"]) == (MESSAGES, 10, at(11))
+
+
+def test_a_day_of_which_ccusage_says_more_decides_no_block_of_other_days() -> None:
+    messages = known(message(1), message(2), message(23, 5), days=(5, 10, 11), missed=True)
+    plan = ci.plan_blocks([block(1, 10)], index(block(23, 5, MESSAGES)), messages, Rules(now=at(99)))
+    assert {(row.record_key, row.usage.total) for row in plan.new if not row.is_gap} == {(ci.iso_moment(at(1)), 20)}
+    beside = known(message(1), message(2), days=(9, 10, 11), missed=True)
+    plan = ci.plan_blocks([block(1, 10)], {}, beside, Rules(now=at(99)))
+    assert [(row.coverage, row.usage.total) for row in plan.new] == [(Coverage.CCUSAGE, 10)]
 
 
 def test_a_pause_between_messages_is_a_gap_also_where_ccusage_no_longer_sees_one() -> None:

@@ -43,8 +43,8 @@ def grown(grown_home: Path, tmp_path: Path) -> Machine:
     return Machine(tmp_path / "home")
 
 
-def push(machine: Machine, server: Server, *arguments: str, code: int = 0) -> str:
-    result = machine.run("--push-local", *arguments, **server.settings)
+def push(machine: Machine, server: Server, *arguments: str, code: int = 0, **settings: str) -> str:
+    result = machine.run("--push-local", *arguments, **{"CCUSAGE_CONVERSATIONS": "true", **server.settings, **settings})
     assert result.returncode == code, result.stdout + result.stderr
     return result.stdout + result.stderr
 
@@ -94,6 +94,20 @@ def test_push_never_shrinks_what_the_server_has(grown: Machine, server: Server) 
     push(grown, server)
     after = on_server.sums("user_name = 'bob'")
     assert after["daily"]["claude"][0] == before["daily"]["claude"][0]
+
+
+def test_push_to_a_database_of_a_persons_own(laptop: Machine, server: Server) -> None:
+    """Where the embedded one has its usual name; of conversations nothing goes to a server unless that is set."""
+    server.database = "ccusage_ada"
+    said = push(laptop, server, CCUSAGE_CONVERSATIONS="")
+    assert re.search(r" on \S+ +[1-9][\d,]* +0 +0 +0$", said, re.MULTILINE), said
+    kinds = laptop.query("SELECT kind, count() FROM ccusage_messages FINAL GROUP BY kind ORDER BY kind")
+    assert len(kinds) > 1
+    served = server.query("SELECT kind, toUInt32(count()) FROM ccusage_messages FINAL GROUP BY kind")
+    assert served == [(kind, count) for kind, count in kinds if kind == "response"]
+    assert server.query("SELECT toUInt32(count()) FROM ccusage_tool_calls") == [(0,)]
+    (total,) = laptop.query("SELECT sum(total_tokens) FROM ccusage_usage_daily FINAL")
+    assert server.query("SELECT sum(total_tokens) FROM ccusage_usage_daily FINAL") == [total]
 
 
 def test_push_without_a_server_or_without_data(machine: Machine, server: Server) -> None:

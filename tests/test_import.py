@@ -469,6 +469,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(machine: Machine) -> None:
     history = machine.rows("ccusage_import_history")
     plan = machine.imported("--dry-run")
     assert re.search(rf"^ccusage_usage_daily +0 +0 +{days + codex} +0$", plan, re.MULTILINE)
+    sample_logs.write_logs(machine.home, days=1, sessions_per_day=2, seed=99, codex=False)
+    plan = machine.imported("--dry-run")
+    assert re.search("would read [1-9] of", plan)
+    assert "ccusage says more" not in plan  # than messages of which some wait in these logs
     assert machine.rows("ccusage_import_history") == history
 
 

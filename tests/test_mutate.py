@@ -76,6 +76,21 @@ def test_a_break_is_one_place_of_the_importer_and_still_a_program() -> None:
         compile(mutant.applied(source), "broken", "exec")
 
 
+def test_the_quickest_tests_that_come_through_a_function_are_tried() -> None:
+    known = {
+        "a.py::long": mutate.TestCosts(0, 50, frozenset({"f"})),
+        "a.py::short": mutate.TestCosts(0, 1, frozenset({"f", "g"})),
+        "b.py::first": mutate.TestCosts(9, 1, frozenset({"f"})),
+        "b.py::second": mutate.TestCosts(0, 2, frozenset({"f"})),
+        "b.py::other": mutate.TestCosts(0, 0, frozenset({"h"})),
+    }
+    assert mutate.tests_through("f", known, 100) == ["a.py::short", "b.py::first", "b.py::second", "a.py::long"]
+    assert mutate.tests_through("f", known, 13) == ["a.py::short", "b.py::first", "b.py::second"]
+    assert mutate.tests_through("f", known, 10) == ["a.py::short"]
+    assert mutate.tests_through("g", known, 0) == ["a.py::short"]  # at least one
+    assert mutate.tests_through("new", known, 4)[0] == "a.py::short"
+
+
 def test_a_break_that_no_test_notices_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,7 +105,9 @@ def test_a_break_that_no_test_notices_is_shown(
     monkeypatch.setattr(mutate, "SOURCE", source)
     monkeypatch.setattr(mutate, "MEMORY", tmp_path / ".cache" / "mutants.jsonl")
     monkeypatch.setattr(mutate, "TEST_MAP", tmp_path / ".cache" / "mutants-map.json")
-    mutate.TEST_MAP.write_text(json.dumps({"tests/test_plan.py::test_less": [0.1, ["less"]]}), "utf-8")
+    mutate.TEST_MAP.write_text(
+        json.dumps({"tests/test_plan.py::test_less": {"setup": 0, "seconds": 0.1, "functions": ["less"]}}), "utf-8"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     assert mutate.main([]) == 1  # half of them is less than it has to be

@@ -198,8 +198,9 @@ def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server
     served.imported("--restore", str(tmp_path / "archive"), "--quiet")
     assert named(served, project) == []
     assert sums(served)["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
-    result = lived.run("--forget", "--project", "nowhere")
-    assert (result.returncode, "not a project that is stored" in result.stderr) == (2, True)
+    for name in "nowhere", "":  # what belongs to no project is none that can be forgotten
+        result = lived.run("--forget", "--project", name, "--yes")
+        assert (result.returncode, "not a project that is stored" in result.stderr) == (2, True)
 
 
 def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:

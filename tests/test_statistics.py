@@ -939,7 +939,9 @@ SELECT 1 AS lines, 2 AS tools;
 
 
 def test_every_table_is_narrowed() -> None:
-    assert ci.DAY_OF.keys() == {table.name for table in ci.declared_schema() if "machine_name" in table.columns}
+    tables = [table for table in ci.declared_schema() if "machine_name" in table.columns]
+    assert ci.DAY_OF.keys() == {table.name for table in tables}
+    assert {*ci.OF_ALL_AGENTS} == {table.name for table in tables if "source" not in table.columns}
 
 
 @pytest.mark.parametrize(
