@@ -6030,7 +6030,7 @@ def load_archive(folder: Path) -> Archive:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != ARCHIVE_FORMAT:
-            raise ValueError(f"format {manifest['format']} is not known to this version")
+            raise ValueError(f"its format {manifest['format']} is not known to this version")
         tables = {
             str(table): ArchivedTable(
                 {str(name): str(column_type) for name, column_type in told["columns"].items()},
@@ -6044,11 +6044,18 @@ def load_archive(folder: Path) -> Archive:
             raise ValueError(f"{odd[0]!r} is no name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImporterError(
-            f"{folder} holds no archive ({type(error).__name__}: {error})",
-            "give the folder that `ccusage-importer --archive DIR` has written",
+            f"{folder} holds no archive that can be read ({of_reading(error)})",
+            "give the folder that `ccusage-importer --archive DIR` has written; a newer version's needs that version",
             EXIT_USAGE,
         ) from error
     return Archive(folder, tables)
+
+
+def of_reading(error: Exception) -> str:
+    """Why a manifest cannot be read, in words: what Python says of a key or a type is none."""
+    if isinstance(error, OSError):
+        return f"{MANIFEST}: {error.strerror}"
+    return str(error) if type(error) is ValueError else f"{MANIFEST} is not one"
 
 
 def finish_archive(archive: Archive) -> None:
@@ -7459,7 +7466,7 @@ def import_line(outcome: Outcome) -> Line:
     added = []
     if outcome.totals and "cost" in before:
         change = {what: outcome.totals[what] - before.get(what, 0) for what in ("cost", "tokens", "sessions")}
-        sessions = change["sessions"]
+        sessions = change["sessions"] = max(change["sessions"], 0)  # fewer after --forget
         added = [
             signed(human_cost(round(change["cost"], 2)), change["cost"]),
             signed(human_number(change["tokens"]), change["tokens"]) + " tokens",
@@ -9196,7 +9203,8 @@ def run_query(config: Config, options: argparse.Namespace, screen: Screen) -> in
 
 
 def tell_own_period(query: Query, selection: Selection) -> None:
-    if not selection.holds_for(query):
+    is_narrowed = selection.since is not None or selection.last_day < selection.today
+    if is_narrowed and not selection.holds_for(query):
         log.info("%s has a period of its own, which --days, --since and --until do not narrow", query.name)
 
 
