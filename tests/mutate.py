@@ -42,7 +42,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 from unittest import mock
 
@@ -371,7 +371,8 @@ class MapPlugin:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         group = item.get_closest_marker("xdist_group")
-        self.test = item.nodeid.removesuffix(f"@{group.args[0]}" if group else "")
+        # of all parameters: pytest does not find every one again by its name
+        self.test = item.nodeid.removesuffix(f"@{group.args[0]}" if group else "").partition("[")[0]
         recorder = Recorder(self.place, self.test)
         began = time.monotonic()
         recorder.begin()
@@ -505,13 +506,10 @@ def run_tests(folder: Path, tests: Sequence[str], said: Path, patience: int) -> 
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / ".hypothesis")}
     mine = {ROOT, ROOT / "tests"}
     sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() not in mine)]
-    for name, module in list(sys.modules.items()):
-        if (
-            Path(getattr(module, "__file__", None) or ".").parent in mine
-        ):  # of the whole project, loaded before the fork
+    for name, module in list(sys.modules.items()):  # what was loaded of the whole project before the fork
+        if Path(getattr(module, "__file__", None) or ".").parent in mine:
             del sys.modules[name]
-    import pytest
-
+    sys.modules["__main__"] = ModuleType("__main__")  # or each importer that the tests fork would load this one
     options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-n", "0"]
     code = pytest.main([*options, *tests])
     sys.stdout.flush()
