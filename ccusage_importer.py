@@ -4844,20 +4844,19 @@ def find_logs(folders: Iterable[Path], privacy: Privacy) -> tuple[list[LogFile],
     return files, unreadable
 
 
-def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: int, everything: bool) -> list[LogFile]:
-    """The logs that have to be read, each with its place. Pure.
+Gone = Mapping[int, Sequence[KnownLog]]  # logs that are no longer there, by `name_id`
+
+
+def place_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], gone: Gone) -> dict[str, int]:
+    """The place of each log by its `file_id`. Pure.
 
     A log that is new comes between its neighbours, behind what is gone there, unless both are of one project and its
-    session is the earlier by name. One that may be another which is gone takes its place: the copy that is read last
-    counts among equal ones, so within a session the path that still exists decides the project, and between sessions the
-    order stays. What is gone of such a session, a sub-agent's log, has the projects in `former`.
+    session is the earlier by name. One that may be another which is gone takes its place.
     """
     here = {file.file_id for file in found}
-    gone: defaultdict[int, list[KnownLog]] = defaultdict(list)
-    for file_id, log_read in known.items():
-        if file_id not in here:
-            gone[log_read.name_id].append(log_read)
-    at_home = {(file.session_id, file.project_id) for file in found} if gone else set()
+    renamed = {
+        log.project_id: file.project_id for file in found for log in gone.get(file.name_id, ()) if log.may_be(file)
+    }
     taken = sorted((log.place, file_id) for file_id, log in known.items())
     behind = 0  # the first of these that comes after the log before
     places: dict[str, int] = {}
@@ -4873,10 +4872,6 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
         places.update({file.file_id: before + step * number for number, file in enumerate(new, 1)})
         new.clear()
 
-    renamed = {
-        log.project_id: file.project_id for file in found for log in gone.get(file.name_id, ()) if log.may_be(file)
-    }
-
     def is_after(file: LogFile, file_id: str) -> bool:
         log = known[file_id]
         project = renamed.get(log.project_id, log.project_id)
@@ -4884,22 +4879,38 @@ def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: i
 
     vacated: set[int] = set()
     for file in found:
-        old = known.get(file.file_id)
-        if old is None:
-            old = next(
-                (log for log in gone.get(file.name_id, ()) if log.may_be(file) and log.place not in vacated), None
-            )
-            vacated |= {old.place} if old is not None else set()
-        if old is not None:
+        place = known[file.file_id].place if file.file_id in known else None
+        if place is None:
+            vacant = (log.place for log in gone.get(file.name_id, ()) if log.may_be(file))
+            place = next((place for place in vacant if place not in vacated), None)
+        if place is not None:
+            vacated.add(place)
             place_new()
-            places[file.file_id] = old.place
-            behind = bisect.bisect_right(taken, (old.place, "~"))
+            places[file.file_id] = place
+            behind = bisect.bisect_right(taken, (place, "~"))
             continue
         while behind < len(taken) and is_after(file, taken[behind][1]):
             place_new()
             behind += 1
         new.append(file)
     place_new()
+    return places
+
+
+def plan_logs(found: Sequence[LogFile], known: Mapping[str, KnownLog], reader: int, everything: bool) -> list[LogFile]:
+    """The logs that have to be read, each with its place. Pure.
+
+    The copy that is read last counts among equal ones, so within a session the path that still exists decides the
+    project, and between sessions the order stays. What is gone of such a session, a sub-agent's log, has the projects in
+    `former`.
+    """
+    gone: defaultdict[int, list[KnownLog]] = defaultdict(list)
+    here = {file.file_id for file in found}
+    for file_id, log_read in known.items():
+        if file_id not in here:
+            gone[log_read.name_id].append(log_read)
+    places = place_logs(found, known, gone)
+    at_home = {(file.session_id, file.project_id) for file in found} if gone else set()
 
     def former_projects(file: LogFile) -> tuple[str, ...]:
         old = known.get(file.file_id)
