@@ -8688,9 +8688,11 @@ class Screen:
 
         console = Console(highlight=False, width=width)
         console.width = max(console.width or 80, NARROWEST_SCREEN)  # COLUMNS=0: not known
-        with console.capture() as capture:  # rich ends the process itself where a reader has left
-            render_parts(console, parts)
-        sys.stdout.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE))
+        with contextlib.suppress(BrokenPipeError):  # its reader has seen enough
+            sys.stdout.flush()  # what waits there, or rich does it, which then ends the process itself
+            with console.capture() as capture:
+                render_parts(console, parts)
+            sys.stdout.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE))
 
     def wait(self, text: str) -> None:
         """Say on stderr why nothing happens yet: what is waiting on stdout is the answer's."""

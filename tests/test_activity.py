@@ -85,7 +85,7 @@ def test_days_before_the_logs_are_activity_and_no_usage(machine: Machine, server
 
     # brought to a server, where it is stored like conversations: if that is wanted
     served = Machine(machine.home, settings=machine.settings, server=server)
-    served.imported("--push-local")
+    served.imported("--push-local", CCUSAGE_CONVERSATIONS="true")
     assert served.rows("ccusage_activity", COLUMNS) == expected
     server.post(f"/?database={server.database}", "TRUNCATE TABLE ccusage_activity")
     served.imported("--quiet")

@@ -98,7 +98,7 @@ def test_a_lake_is_what_is_stored_and_only_what_changed_is_written(
 
     # from a server: the engine in process writes
     served = Machine(machine.home, settings=machine.settings, server=server)
-    served.imported("--push-local")
+    served.imported("--push-local", CCUSAGE_CONVERSATIONS="true")
     served.imported("--lake", str(tmp_path / "served"))
     assert_says_what_the_database_says(served, read_lake(pyiceberg, tmp_path / "served"))
 

@@ -455,6 +455,21 @@ def test_a_reader_that_leaves_and_a_full_disk(imported: Machine, arguments: list
     assert (closed.returncode, closed.stderr) == (0, "")
 
 
+def test_a_reader_that_left_before_the_screen_is_drawn_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a handler of the log could not deliver still waits in stdout, and rich would end the process by it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    stdout = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    screen = ci.Screen(quiet=False, verbose=False)
+    stdout.write("a line of the log")
+    screen.show([ci.Table("Usage", (ci.Column("what"),), [("that",)])])
+    with pytest.raises(BrokenPipeError):
+        stdout.close()
+    monkeypatch.undo()
+    ci.Screen(quiet=True, verbose=False)  # the log goes to this process's stdout again
+
+
 def test_an_encoding_that_lacks_the_shapes(imported: Machine) -> None:
     command = ["script", "-qec", f"{sys.executable} {IMPORTER} --stats", "/dev/null"]
     environment = imported.environment(PYTHONIOENCODING="ascii", NO_COLOR="1", TERM="xterm", COLUMNS="100")
