@@ -2671,14 +2671,10 @@ def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence
             rates[key] = exact[model][nearest]
         else:
             rates[key] = part.cost / weight if weight else 0.0
-        tokens = sum_usage(item.usage for item in whole[key]).tokens[:4]
-        if any(tokens):
-            parts = [
-                said.cost
-                for said in known.get(key, ())
-                if all(few <= many for few, many in zip(said.tokens[:4], tokens, strict=True))
-            ]
-            rates[key] = max(rates[key], max(parts, default=0.0) / sum(item.weight for item in whole[key]))
+        usage, all_weight = sum_usage(item.usage for item in whole[key]), sum(item.weight for item in whole[key])
+        held = (said.cost for said in known.get(key, ()) if not any(said.minus(usage).tokens[:4]))
+        if all_weight:
+            rates[key] = max(rates[key], max(held, default=0.0) / all_weight)
     return [
         dataclasses.replace(item, usage=dataclasses.replace(item.usage, cost=rates[item.model_day] * item.weight))
         for item in sums
@@ -5116,7 +5112,7 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
     if not rows.days and not rows.sessions:
         return []
     beside = sorted({day + step for day in rows.days for step in DAYS_BESIDE})
-    parameters = {"days": beside, "sessions": sorted(rows.sessions), "since": int(rows.since.timestamp())}
+    parameters = {"days": beside, "sessions": sorted(rows.sessions), "since": max(int(rows.since.timestamp()), 0)}
     found = []
     for row in store.query(parse_conversations(own_file(CONVERSATIONS_FILE))["message_sums"], parameters):
         session, project, day, model, hour, on_the_hour, first, last, entries, *tokens, hour_cache = row
@@ -8441,6 +8437,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def named_folder(text: str) -> Path:
+    """A folder that a flag names. An empty name would be the current folder, and is a variable that was not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name of a folder is empty")
+    return Path(text)
+
+
 def add_commands(one: argparse._MutuallyExclusiveGroup, group: argparse._ArgumentGroup) -> None:
     """What to do instead of an import: `one` of them; those of `group` go with another."""
     one.add_argument("--stats", action="store_true", help="print the one screen")
@@ -8467,13 +8470,13 @@ def add_commands(one: argparse._MutuallyExclusiveGroup, group: argparse._Argumen
     one.add_argument("--dry-run", action="store_true", help="fetch and plan; print what would change; write nothing")
     one.add_argument("--push-local", action="store_true", help="bring the embedded database's rows to the server")
     one.add_argument(
-        "--archive", metavar="DIR", type=folder, help="every table as Parquet files, what has changed alone"
+        "--archive", metavar="DIR", type=named_folder, help="every table as Parquet files, what has changed alone"
     )
-    one.add_argument("--restore", metavar="DIR", type=folder, help="bring back what --archive has written")
+    one.add_argument("--restore", metavar="DIR", type=named_folder, help="bring back what --archive has written")
     one.add_argument(
         "--lake",
         metavar="DIR",
-        type=folder,
+        type=named_folder,
         help="the facts as Apache Iceberg tables, what has changed alone (experimental)",
     )
     group.add_argument(
@@ -8515,15 +8518,10 @@ def add_import_flags(group: argparse._ArgumentGroup) -> None:
         default=None,
         help="store project names as they are",
     )
-    group.add_argument("--save-json", metavar="DIR", type=folder, help="keep the fetched reports in this folder, too")
-    group.add_argument("--from-json", metavar="DIR", type=folder, help="import reports kept by --save-json")
-
-
-def folder(text: str) -> Path:
-    """A folder that a flag names. An empty name would be the current folder, and is a variable that was not set."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the name of a folder is empty")
-    return Path(text)
+    group.add_argument(
+        "--save-json", metavar="DIR", type=named_folder, help="keep the fetched reports in this folder, too"
+    )
+    group.add_argument("--from-json", metavar="DIR", type=named_folder, help="import reports kept by --save-json")
 
 
 def add_statistics_flags(group: argparse._ArgumentGroup) -> None:

@@ -273,6 +273,10 @@ def test_of_a_session_that_goes_on_after_its_logs_were_deleted_all_messages_are_
     old = dataclasses.replace(old, columns={**old.columns, "last_activity": at(9) - timedelta(days=39)})
     everything: dict[str, dict[Key, Stored]] = {name: {} for name in ci.REPORTS} | {"session": index(old)}
     assert ci.unsettled({"session": [session("s", 20)]}, everything).since <= at(9) - timedelta(days=40)
+    # ccusage 15 to 18 tell no first activity: then all that is stored
+    old = dataclasses.replace(old, columns={**old.columns, "first_activity": None})
+    everything["session"] = index(old)
+    assert ci.unsettled({"session": [session("s", 20)]}, everything).since <= ci.EPOCH
 
 
 def test_a_covered_row_whose_price_is_missing_now_is_kept_as_it_is() -> None:
