@@ -3493,13 +3493,14 @@ def cluster_statements(statements: Iterable[str], cluster: str) -> Iterator[str]
 class Declared:
     """A table or view of the schema file. `columns` of a table: name to definition, as ADD COLUMN takes it.
 
-    `select` is a view's own text, empty for a table.
+    `select` is a view's own text, empty for a table; the statement makes it with `comment`, which names this text.
     """
 
     name: str
     statement: str
     columns: Mapping[str, str] = field(default_factory=dict)
     select: str = ""
+    comment: str = ""
 
 
 def declared_schema(cluster: str | None = None, team: str = "") -> Sequence[Declared]:
@@ -3515,7 +3516,10 @@ def parse_schema(cluster: str | None, team: str) -> Sequence[Declared]:
     for statement in cluster_statements(statements, cluster) if cluster else statements:
         view = re.search(r"CREATE VIEW IF NOT EXISTS (\w+).*? AS\s(.*)", statement, re.DOTALL)
         if view:
-            declared.append(Declared(view[1], statement, select=view[2]))
+            comment = f"from {SCHEMA_FILE}, text {hashlib.sha256(view[2].encode()).hexdigest()[:16]}"
+            # in brackets, without which 25.8 takes COMMENT behind a table's name for its alias
+            commented = f"{statement[: view.start(2)]}({view[2]})\nCOMMENT '{comment}'"
+            declared.append(Declared(view[1], commented, select=view[2], comment=comment))
         elif table := re.search(r"CREATE TABLE IF NOT EXISTS (\w+)", statement):
             lines = re.finditer(r"^\s+`?([a-z]\w*)`?\s+(\S.*?),?\s*$", statement, re.MULTILINE)
             # a Distributed table has the columns of the one before it
@@ -3863,30 +3867,43 @@ class Store:
     def read_schema(self, is_to_grow: bool = True) -> list[str]:
         """The statements that this database lacks, [] for one that is up to date; keeps the columns' types.
 
-        The engine stores a view's text formatted, and with the database before each table: so it formats the file's, too.
-        That is most of the work here, and for who only asks none of it is done.
+        A view that was made with the file's comment has the file's text. Of any other the texts are compared, which takes
+        long: the engine stores it formatted, and with the database before each table, so it formats the file's, too.
         """
-        declared = declared_schema(self.config.cluster) if is_to_grow else ()
         rows = self.query(
-            f"SELECT table, name, type FROM system.columns WHERE database = {{database:String}}"
-            f" UNION ALL SELECT name, '', '' FROM system.tables WHERE database = {{database:String}}"
-            f" AND (name, {UNQUALIFIED.format('as_select')}) IN"
-            f" (SELECT view.1, {UNQUALIFIED.format('formatQuerySingleLine(view.2)')}"
-            f" FROM (SELECT arrayJoin({{views:Array(Tuple(String, String))}}) AS view))"
-            f" UNION ALL SELECT '', '', engine FROM system.tables"
-            f" WHERE database = {{database:String}} AND name = '{REPORTS['daily'].table}'",
-            {"database": self.config.database, "views": [(item.name, item.select) for item in declared if item.select]},
+            "SELECT table, name, type FROM system.columns WHERE database = {database:String}"
+            " UNION ALL SELECT name, '', if(engine = 'View', comment, engine) FROM system.tables"
+            " WHERE database = {database:String}",
+            {"database": self.config.database},
         )
         self.column_types = {(table, name): column_type for table, name, column_type in rows if name}
-        self.is_team = ("", "", "Merge") in rows
+        made_as = {table: how for table, name, how in rows if not name}
+        self.is_team = made_as.get(REPORTS["daily"].table) == "Merge"
         if self.column_types:
             self.client.database = self.config.database
-        if self.is_team:
-            declared = declared_schema(self.config.cluster, self.config.database) if is_to_grow else ()
+        if not is_to_grow:
+            return []
+        declared = declared_schema(self.config.cluster, self.config.database if self.is_team else "")
         stored: defaultdict[str, set[str]] = defaultdict(set)
         for table, name in self.column_types:
             stored[table].add(name)
-        return growth(declared, stored, {table for table, name, _ in rows if not name}, self.config.cluster)
+        views = [item for item in declared if item.select and item.name in made_as]
+        current = {view.name for view in views if made_as[view.name] == view.comment}
+        others = [(view.name, view.select) for view in views if view.name not in current]
+        return growth(declared, stored, current | self.read_current_views(others), self.config.cluster)
+
+    def read_current_views(self, views: Sequence[tuple[str, str]]) -> set[str]:
+        """Those of the views, each a name with a text, that have this text."""
+        if not views:
+            return set()
+        rows = self.query(
+            f"SELECT name FROM system.tables WHERE database = {{database:String}}"
+            f" AND (name, {UNQUALIFIED.format('as_select')}) IN"
+            f" (SELECT view.1, {UNQUALIFIED.format('formatQuerySingleLine(view.2)')}"
+            f" FROM (SELECT arrayJoin({{views:Array(Tuple(String, String))}}) AS view))",
+            {"database": self.config.database, "views": views},
+        )
+        return {name for (name,) in rows}
 
     @property
     def holds_usage(self) -> bool:
@@ -6789,7 +6806,6 @@ def parse_queries(sql: str) -> dict[str, Query]:
         if header[1] == "section":
             section = name
             continue
-        line = sql.count("\n", 0, header.start()) + 1
         comment = re.match(r"(?:\s*--.*(?:\n|$))*", body)
         assert comment is not None
         said = re.sub(r"\n--   +", " ", comment[0].strip()).splitlines()
@@ -6810,6 +6826,7 @@ def parse_queries(sql: str) -> dict[str, Query]:
             shown = read_shown(statements[0], declared["shown"], declared["glance"])
             tunables = read_tunables(statements[0], declared["tunables"])
         except ValueError as error:
+            line = sql.count("\n", 0, header.start()) + 1
             raise ImporterError(f"queries.sql:{line}: {name}: {error}", "the head of queries.sql says how") from error
         queries[name] = Query(name, section, " ".join(question), statements[0], shown, tunables)
     return queries

@@ -137,7 +137,8 @@ AGED = (
     "ALTER TABLE ccusage_usage_sessions ADD COLUMN mood String DEFAULT 'good' AFTER session_id",
     "DROP TABLE ccusage_models_used",
     "DROP VIEW ccusage_v_monthly_trends",
-    "CREATE OR REPLACE VIEW ccusage_v_daily_summary AS SELECT date FROM ccusage_usage_daily",
+    "CREATE OR REPLACE VIEW ccusage_v_daily_summary AS SELECT date FROM ccusage_usage_daily"
+    " COMMENT 'from ccusage_clickhouse_schema.sql, text 0123456789abcdef'",
     "CREATE TABLE ccusage_of_tomorrow (day Date) ENGINE = MergeTree ORDER BY day",
 )
 DEFINITIONS = (
@@ -148,7 +149,10 @@ SESSIONS_AND_MODELS = (
     "SELECT (SELECT sum(total_tokens) FROM ccusage_usage_sessions FINAL),"
     " (SELECT count() FROM ccusage_models_used FINAL WHERE record_type = 'session')"
 )
-VIEWS = "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' ORDER BY name"
+VIEWS = (
+    "SELECT name, as_select, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"
+    " ORDER BY name"
+)
 
 
 def test_what_the_schema_file_has_and_a_database_lacks_is_added_at_the_next_import(
@@ -169,6 +173,7 @@ def test_what_the_schema_file_has_and_a_database_lacks_is_added_at_the_next_impo
     assert "older than this version" in result.stdout
     machine.imported("--quiet")
     assert machine.queries([DEFINITIONS, VIEWS]) == made
+    assert {comment for _, _, comment in made[1]} == {item.comment for item in ci.declared_schema() if item.select}
     assert machine.query("SELECT count() > 1, countIf(mood = 'good') = count() FROM ccusage_usage_sessions") == [(1, 1)]
 
     # what is written from now on is whole, models too
