@@ -4752,7 +4752,6 @@ READING_THREADS = 2  # gentle on a laptop
 LAST_PLACE = 2**63
 ROOM = 2**48  # that the last of all leaves to the one before it
 NOT_READ = 0  # the reader of a log whose messages are not all stored yet
-READING_TABLES = ("reading.files", "reading.texts", "reading.lines")  # in memory; gone with the process
 GLOB_CHARACTERS = frozenset("*?{}[]")
 
 
@@ -5058,9 +5057,8 @@ def read_batch(
         if table == MESSAGES_TABLE and is_last:
             store.delete_copied_responses(statements["copied_responses"])
 
-    engine.command("CREATE DATABASE IF NOT EXISTS reading ENGINE = Memory")
-    for table in READING_TABLES:
-        engine.command(f"DROP TABLE IF EXISTS {table}")
+    engine.command("DROP DATABASE IF EXISTS reading")  # of a batch that failed
+    engine.command("CREATE DATABASE reading ENGINE = Memory")
     for name in ("files", "texts", "lines", "read_files"):
         run(name)
     placed = engine.connections.meanwhile([functools.partial(store_log_files, reader=NOT_READ)] if has_new else [])
@@ -5071,10 +5069,12 @@ def read_batch(
         engine.command("SYSTEM JEMALLOC PURGE")
     placed.result()
     engine.connections.together([functools.partial(store_table, table) for table in CONVERSATION_KEYS])
+    counted = engine.connections.meanwhile(
+        [functools.partial(engine.query, statements["totals"], bound(statements["totals"]))]
+    )
     store_log_files()
-    [(messages, tool_calls, broken_lines)] = engine.query(statements["totals"], bound(statements["totals"]))
-    for table in READING_TABLES:
-        engine.command(f"DROP TABLE IF EXISTS {table}")
+    [[(messages, tool_calls, broken_lines)]] = counted.result()
+    engine.command("DROP DATABASE reading")
     return messages, tool_calls, broken_lines
 
 
