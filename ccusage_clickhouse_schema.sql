@@ -991,7 +991,7 @@ SELECT
     countIf(state = 'error') AS failed,
     countIf(state IN ('user-rejected', 'cancelled', 'permission-rule')) AS refused,
     if(succeeded + failed = 0, NULL, 100 * succeeded / (succeeded + failed)) AS succeeded_percent,
-    quantileExact(0.5)(duration_ms) AS median_ms,
+    quantileExactInclusive(0.5)(duration_ms) AS median_ms,
     quantileExact(0.95)(duration_ms) AS slow_ms,
     sum(duration_ms) AS all_ms,
     sum(result_bytes) AS all_result_bytes,

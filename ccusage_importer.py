@@ -47,6 +47,7 @@ import platform
 import random
 import re
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -221,7 +222,8 @@ read_database = matching(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", "a name of letters,
 read_cluster = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a cluster's name")
 read_version = matching(r"latest|\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", "a version such as 20.0.24, or latest")
 read_host = matching(
-    r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?", "a host name or address alone (CH_PORT and CH_PROTOCOL say the rest)"
+    r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?",
+    "a host name or address alone (CH_PORT and CH_PROTOCOL say the rest)",
 )
 read_dollars = number_from(0, 1e12)
 # What the statistics can be written as, by the end of a file's name.
@@ -2417,6 +2419,10 @@ class Plan:
     def written(self) -> list[Record]:
         return [*self.new, *(record for record, _ in self.changed)]
 
+    @property
+    def replaced(self) -> list[Stored]:
+        return [*self.removed, *(old for _, old in self.changed)]
+
     def add(self, other: Plan) -> None:
         """What another plan has decided of other rows of this report."""
         for outcome in (*OUTCOMES, "removed", "elsewhere"):
@@ -4322,7 +4328,7 @@ class Store:
         written in this one, or a clock has gone back, the new one is stamped with the second after the old one's.
         """
         plans = list(plans)
-        gone = {plan.report: [*(old for _, old in plan.changed), *plan.removed] for plan in plans}
+        gone = {plan.report: plan.replaced for plan in plans}
         parents: list[Record | Stored] = [row for rows in gone.values() for row in rows]
         parents += [record for plan in plans for record in (*plan.new, *plan.elsewhere)] if repair else []
         seen = max((row.updated_at for rows in gone.values() for row in rows), default=EPOCH)
@@ -5331,6 +5337,7 @@ def reading_logs(
         privacy = privacy_of(config)
         zone = zone_without_database(config) if last is None or config.timezone else last.timezone
         checked_settings(last, zone, privacy, config)
+        refuse_former_name(store, last, computer_fingerprint())
         remember(config, last or Fixed(zone, privacy.fingerprint))
         read_logs(store, zone, everything, told)
         read_activity(store, told)
@@ -5543,6 +5550,21 @@ def checked_settings(fixed: Fixed | None, zone: str, privacy: Privacy, config: C
         )
 
 
+def refuse_former_name(store: Store | None, last: LastImport | None, computer: str) -> None:
+    """Refuse the name from which --rename-machine has taken this computer's rows: they would be stored twice."""
+    if store is None:
+        return
+    config = store.config
+    name = store.read_former_names().get(config.machine_name) if last is None and computer else None
+    if name is not None and name in store.read_other_names(computer):
+        raise ImporterError(
+            f"MACHINE_NAME: the rows of {config.machine_name} are {name}'s since --rename-machine, and this computer's "
+            f"logs would be stored a second time as {config.machine_name}",
+            f"set MACHINE_NAME={shlex.quote(name)}, for the cron job, too (run ./setup_cronjob.sh again)",
+            EXIT_USAGE,
+        )
+
+
 def kept_notes(plans: Mapping[str, Plan], outcome_version: str, last: LastImport | None, today: date) -> list[str]:
     """Say what was kept, and where it may be a correction instead of a clean-up."""
     notes = []
@@ -5714,8 +5736,8 @@ def computer_warnings(store: Store, last: LastImport | None, fetched: FetchedRep
         names = store.read_other_names(fetched.computer)
         return [
             f"this computer has imported as {name} before: what its logs still hold is now stored twice, for {owner}, too; "
-            f"set MACHINE_NAME={name} to go on under that name, or bring its rows here with --rename-machine {name} "
-            f"{store.config.machine_name}"
+            f"set MACHINE_NAME={shlex.quote(name)} to go on under that name, or bring its rows here with --rename-machine "
+            f"{shlex.quote(name)} {shlex.quote(store.config.machine_name)}"
             for name in names[:1]
         ]
     if last.computer in ("", fetched.computer):
@@ -6863,6 +6885,14 @@ class Answer:
         defaults = {name: tunable.default for name, tunable in self.query.tunables.items()}
         return one_of_many(re.sub(r"{(\w+)}", lambda match: str({**defaults, **self.values}[match[1]]), text))
 
+    def since(self, first_day: date) -> Answer:
+        """Of bars by day those from the first that was recorded: before it not nothing was used, nothing is known."""
+        if self.query.shown.kind != "bars" or self.columns[self.label].unit != "day":
+            return self
+        rows = [row for row in self.rows if row[self.label] >= first_day]
+        days = {"days": len(rows)} if len(rows) < len(self.rows) else {}
+        return dataclasses.replace(self, rows=rows, values={**self.values, **days})
+
     def dicts(self) -> list[dict[str, Any]]:
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
@@ -7463,7 +7493,11 @@ def draw_screen(
         return [list_table("Usage", [("nothing stored", why)])]
     narrowed = [Line(11, "only", (words,))] if words else []
     shown = {name: answer.query.shown.places for name, answer in answers.items()}
-    glance = draw_glance([answers[name] for name in answers if "glance" in shown[name]], audience, [*narrowed, *also])
+    asked = [answers[name] for name in answers if "glance" in shown[name]]
+    if selection.since is None:  # else the first day with usage tells nothing of when recording began
+        first_day = date.fromisoformat(answers["totals"].dicts()[0]["first_day"])
+        asked = [answer.since(first_day) for answer in asked]
+    glance = draw_glance(asked, audience, [*narrowed, *also])
     if not everything:
         return [glance]
     parts = [
@@ -7486,18 +7520,19 @@ def import_line(outcome: Outcome) -> Line:
     """What this import has added, for the one screen."""
     counts = {what: sum(len(getattr(plan, what)) for plan in outcome.plans.values()) for what in OUTCOMES}
     written = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    before = outcome.last.statistics if outcome.last else {"cost": 0.0, "tokens": 0, "sessions": 0}
     added = []
-    if outcome.totals and "cost" in before:
-        change = {what: outcome.totals[what] - before.get(what, 0) for what in ("cost", "tokens", "sessions")}
-        sessions = change["sessions"] = max(change["sessions"], 0)  # fewer after --forget
-        added = [
-            signed(human_cost(round(change["cost"], 2)), change["cost"]),
-            signed(human_number(change["tokens"]), change["tokens"]) + " tokens",
-            f"{sessions:,} session{'' if sessions == 1 else 's'}",
-        ]
+    if (days := outcome.plans.get("daily")) is not None:
+        more, less = sum_usage(r.usage for r in days.written), sum_usage(old.usage for old in days.replaced)
+        cost, tokens = more.cost - less.cost, more.total - less.total
+        sessions = len(outcome.plans["session"].new) if "session" in outcome.plans else 0
+        if round(cost, 2) or tokens or sessions:
+            added = [
+                signed(human_cost(round(cost, 2)), cost),
+                signed(human_number(tokens), tokens) + " tokens",
+                f"{sessions:,} session{'' if sessions == 1 else 's'}",
+            ]
     status = "now" if outcome.status == "completed" else outcome.status
-    told = ", ".join(added) if any(change.values() if added else ()) else "no new usage"
+    told = ", ".join(added) or "no new usage"
     return Line(40, "imported", (f"{status}: {told}", f"({outcome.duration:.1f} s, rows: {written or 'none'})"))
 
 
@@ -8829,6 +8864,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
         try:
             reshaped = reshape_reports(fetched, privacy)  # while the database opens
             store, last = future.result()
+            refuse_former_name(store, last, fetched.computer)
             if last and not same_zone(last.timezone, fetched.timezone) and not config.timezone and saved is None:
                 log.info("the days of this machine are cut by %s since its first import", last.timezone)
                 fetched = fetch(config, last.timezone, screen)
@@ -9059,7 +9095,8 @@ def check_options(options: argparse.Namespace) -> None:
     for name, commands in READ_BY.items():
         if name in given and not asked & {*commands}:
             what = f"{flag_words([name])} belongs to {flag_words(commands)}"
-            raise ImporterError(what, f"leave it out of {flag_words(sorted(asked))}", EXIT_USAGE)
+            instead = f"add {flag_words(commands[:1])}, or " if asked == {"import"} else ""
+            raise ImporterError(what, f"{instead}leave it out of {flag_words(sorted(asked))}", EXIT_USAGE)
     check_formats(options)
     if options.forget:
         check_forget(options)
@@ -9524,6 +9561,7 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
 def run_rename(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """The rows of this user under a machine's old name go to the new one."""
     former, name = (read_name("--rename-machine", text) for text in options.rename_machine)
+    own_name = config.machine_name
     config = dataclasses.replace(config, machine_name=name)
     with opening(config, screen.wait, lock=True, make_schema=True) as opened:
         store, last = opened.result()
@@ -9543,6 +9581,13 @@ def run_rename(config: Config, options: argparse.Namespace, screen: Screen) -> i
     columns = (Column("whose"), *(Column(what, "#") for what in OUTCOMES))
     rows = [(f"{config.user_name} on {name}", *(f"{count:,}" for count in counts))]
     screen.show([Table(f"Taken over from {former}", columns, rows)])
+    if own_name == former:
+        log.warning(
+            "this machine still imports as %s, which the next import refuses: set MACHINE_NAME=%s, for the cron job, too "
+            "(run ./setup_cronjob.sh again)",
+            one_line(former),
+            shlex.quote(name),
+        )
     return EXIT_DONE
 
 

@@ -436,7 +436,7 @@ per_day AS
 SELECT
     count() AS days_with_usage,
     if(days_with_usage = 0, 0, sum(cost) / days_with_usage) AS average_cost,
-    if(days_with_usage = 0, 0, quantileExact(0.5)(cost)) AS median_cost,
+    if(days_with_usage = 0, 0, quantileExactInclusive(0.5)(cost)) AS median_cost,
     if(days_with_usage = 0, 0, quantileExact(0.9)(cost)) AS ninetieth_percentile_cost,
     max(cost) AS highest_cost,
     if(days_with_usage = 0, 0, sum(tokens) / days_with_usage) AS average_tokens
@@ -1575,7 +1575,7 @@ history AS
         user_name,
         source,
         count() AS blocks_before,
-        quantileExact(0.5)(rate) AS median_rate,
+        quantileExactInclusive(0.5)(rate) AS median_rate,
         quantileExact(0.9)(rate) AS high_rate
     FROM ended
     GROUP BY machine_name, user_name, source
@@ -1717,9 +1717,9 @@ SELECT
     source,
     count() AS blocks,
     avg(cost_usd) AS average_cost,
-    quantileExact(0.5)(cost_usd) AS median_cost,
+    quantileExactInclusive(0.5)(cost_usd) AS median_cost,
     max(cost_usd) AS highest_cost,
-    quantileExact(0.5)(total_tokens) AS median_tokens,
+    quantileExactInclusive(0.5)(total_tokens) AS median_tokens,
     max(total_tokens) AS most_tokens,
     avg(entries) AS average_messages
 FROM ccusage_usage_blocks FINAL
@@ -1812,6 +1812,8 @@ per_day AS
         UNION ALL
         SELECT today - 1 - arrayJoin(range(days)), 0
     )
+    -- what was not recorded yet is not nothing used
+    WHERE date >= (SELECT min(date) FROM ccusage_usage_daily FINAL)
     GROUP BY date
 ),
 fitted AS
@@ -2505,7 +2507,7 @@ per_prompt AS
 SELECT
     countIf(is_prompt) AS prompts,
     avgIf(cost, is_prompt) AS average_cost,
-    quantileExactIf(0.5)(cost, is_prompt) AS median_cost,
+    quantileExactInclusiveIf(0.5)(cost, is_prompt) AS median_cost,
     quantileExactIf(0.9)(cost, is_prompt) AS ninetieth_percentile_cost,
     maxIf(cost, is_prompt) AS highest_cost,
     avgIf(responses, is_prompt) AS responses_per_prompt,
@@ -2594,7 +2596,7 @@ SELECT
     toMonday(date) AS week,
     model,
     count() AS responses,
-    quantileExact(0.5)(waited_ms) / 1000 AS median_seconds,
+    quantileExactInclusive(0.5)(waited_ms) / 1000 AS median_seconds,
     quantileExact(0.9)(waited_ms) / 1000 AS slow_seconds,
     if(sum(waited_ms) = 0, NULL, 1000 * sum(output_tokens) / sum(waited_ms)) AS output_tokens_per_second
 FROM ccusage_messages FINAL
@@ -2845,7 +2847,7 @@ SELECT
     sum(agent_tokens) AS tokens,
     sum(agent_cost) AS cost,
     cost / uses AS cost_per_use,
-    quantileExact(0.5)(duration_ms) / 60000 AS median_minutes
+    quantileExactInclusive(0.5)(duration_ms) / 60000 AS median_minutes
 FROM sent
 LEFT JOIN costs USING (source, machine_name, user_name, agent_id)
 GROUP BY subagent_type
@@ -2896,7 +2898,7 @@ shaped AS
         multiIf(prompts = 0, 1, prompts = 1, 2, prompts < 6, 3, prompts < 21, 4, 5) AS position,
         count() AS sessions,
         sum(total_cost) AS shape_cost,
-        quantileExact(0.5)(duration_seconds) / 60 AS median_minutes,
+        quantileExactInclusive(0.5)(duration_seconds) / 60 AS median_minutes,
         avg(tool_calls) AS tools_per_session
     FROM talked
     LEFT JOIN worked USING (session_id, source, machine_name, user_name)
@@ -3049,7 +3051,7 @@ SELECT
     countIf(state = 'error') AS failed,
     100 * failed / uses AS failed_percent,
     countIf(state IN ('user-rejected', 'cancelled', 'permission-rule')) AS refused,
-    quantileExact(0.5)(duration_ms) / 1000 AS median_seconds,
+    quantileExactInclusive(0.5)(duration_ms) / 1000 AS median_seconds,
     sum(duration_ms) / 3600000 AS hours
 FROM ccusage_tool_calls FINAL
 WHERE date > today - days
@@ -3160,7 +3162,7 @@ SELECT
     count() AS runs,
     countIf(state = 'error') AS failed,
     100 * failed / runs AS failed_percent,
-    quantileExact(0.5)(duration_ms) / 1000 AS median_seconds,
+    quantileExactInclusive(0.5)(duration_ms) / 1000 AS median_seconds,
     sum(duration_ms) / 3600000 AS hours
 FROM ccusage_tool_calls FINAL
 WHERE program != '' AND date > today - days
@@ -3399,7 +3401,7 @@ said AS
         version,
         min(date) AS first_day,
         count() AS responses,
-        quantileExact(0.5)(waited_ms) / 1000 AS median_seconds
+        quantileExactInclusive(0.5)(waited_ms) / 1000 AS median_seconds
     FROM ccusage_messages FINAL
     WHERE kind = 'response' AND version != '' AND date > today - days
     GROUP BY version
@@ -3666,7 +3668,7 @@ SELECT
     user_name,
     count() AS imports,
     avg(duration_seconds) AS average_seconds,
-    quantileExact(0.5)(duration_seconds) AS median_seconds,
+    quantileExactInclusive(0.5)(duration_seconds) AS median_seconds,
     quantileExact(0.95)(duration_seconds) AS slow_seconds,
     max(duration_seconds) AS longest_seconds
 FROM ccusage_import_history FINAL
@@ -3856,7 +3858,7 @@ logged AS
 )
 SELECT
     max(took) AS seconds,
-    quantileExact(0.5)(took) AS median_seconds,
+    quantileExactInclusive(0.5)(took) AS median_seconds,
     count() AS runs,
     arrayStringConcat(arraySort(groupUniqArray(5)(who)), ', ') AS users,
     max(its_rows) AS rows_read,

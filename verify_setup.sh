@@ -90,7 +90,7 @@ wrong_setting() {
 }
 
 read_settings() {
-    local name='^[A-Za-z0-9._-]+$' address='^\[?[0-9A-Fa-f:.]+\]?$' identifier='^[A-Za-z0-9_][A-Za-z0-9_-]*$'
+    local name='^[A-Za-z0-9._-]+$' address='^\[?[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?$' identifier='^[A-Za-z0-9_][A-Za-z0-9_-]*$'
     host=$CH_HOST
     [[ $host =~ $name || $host =~ $address ]] ||
         wrong_setting CH_HOST "$host" 'a host name or address alone (CH_PORT and CH_PROTOCOL say the rest)'

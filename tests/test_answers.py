@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 import shutil
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -491,6 +492,15 @@ def test_year_end_and_budget(said: Said) -> None:
         expected = (budget, spent, max(budget - spent, 0.0), per_day, left, *reached)
         assert_rows(rows, [expected])
     assert said.answers.rows("days_to_budget") == []  # there is none
+
+
+def test_typical_day(said: Said) -> None:
+    """In the middle of an even number of days is the mean of two."""
+    used = [cost for day, (cost, _) in said.by_day.items() if day > said.today - 90 * DAY]
+    row = said.answers.row("typical_day")
+    assert (row["days_with_usage"], len(used) % 2) == (len(used), 0)
+    assert row["average_cost"] == pytest.approx(statistics.fmean(used))
+    assert row["median_cost"] == pytest.approx(statistics.median(used))
 
 
 def test_linear_trend(said: Said) -> None:

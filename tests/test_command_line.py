@@ -64,6 +64,8 @@ def test_readme_and_help_tell_the_same_exit_codes() -> None:
     ("variable", "value", "accepted"),
     [
         ("CH_HOST", "https://example.org:8443", "a host name or address alone"),
+        ("CH_HOST", "127.0.0.1:8123", "a host name or address alone"),
+        ("CH_HOST", "example.org:8123", "a host name or address alone"),
         ("CH_PORT", "http", "a whole number from 1 to 65535"),
         ("CH_PORT", "8123.5", "a whole number from 1 to 65535"),
         ("CH_DATABASE", "a`b", "a name of letters, digits, _ and -"),
@@ -114,7 +116,11 @@ def test_a_wrong_value_is_exit_2_with_its_variable_and_what_is_accepted(
         (["--dry-run", "--stats"], "argument --stats: not allowed with argument --dry-run", "see --help"),
         (["--save-json"], "argument --save-json: expected one argument", "see --help"),
         (["--archive", ""], "argument --archive: the name of a folder is empty", "see --help"),
-        (["--days", "7"], "--days belongs to --stats or --export or --query", "leave it out of an import"),
+        (
+            ["--days", "7"],
+            "--days belongs to --stats or --export or --query",
+            "add --stats, or leave it out of an import",
+        ),
         (["--check", "--machine", "m"], "--machine belongs to --stats or --export or --query or --compare", "--check"),
         (["--user", "u", "--dry-run"], "--user belongs to --stats or --export or --query or --compare", "--dry-run"),
         (

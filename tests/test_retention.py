@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from datetime import date, datetime, timedelta, timezone
@@ -14,6 +15,8 @@ import pytest
 import sample_logs
 from conftest import Machine, MakeOnce, Server
 from importer_process import DIE_AFTER_WRITES
+
+from ccusage_importer import computer_fingerprint
 
 NOW = datetime.now(timezone.utc)
 DAY = (NOW - timedelta(days=4)).date()
@@ -233,6 +236,24 @@ def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
     assert sums(renamed) == expected
     result = renamed.run("--rename-machine", "vm", "new")
     assert (result.returncode, "not a machine with stored usage" in result.stderr) == (2, True)
+    if computer_fingerprint():  # by its old name this computer would store everything a second time
+        for flags in ([], ["--dry-run"]):
+            result = lived.run("--quiet", *flags)
+            assert (result.returncode, "fix: set MACHINE_NAME=new," in result.stderr) == (2, True), result.stderr
+        assert sums(renamed) == expected
+        assert "set MACHINE_NAME='my vm'" in renamed.run("--rename-machine", "new", "my vm").stderr
+        lived.settings["MACHINE_NAME"] = "my vm"
+        lived.imported("--quiet")
+        assert sums(lived) == expected
+
+
+def test_after_something_is_forgotten_an_import_tells_of_what_is_new_alone(lived: Machine) -> None:
+    lived.imported("--forget", "--before", str(DAY), "--yes", "--quiet")
+    assert "now: no new usage" in lived.imported()
+    go_on(lived)
+    said = re.search(r"now: \+\$(\S+), \+\S+ tokens", lived.imported())
+    assert said is not None
+    assert float(said[1]) > 0
 
 
 def test_rows_that_are_cut_by_another_zone_are_not_taken_over(lived: Machine) -> None:

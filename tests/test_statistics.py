@@ -993,3 +993,20 @@ def test_names_come_out_of_any_document(tmp_path: Path, documents: dict[str, Any
 )
 def test_units_in_words(unit: str, value: float, text: str) -> None:
     assert ci.UNITS[unit](value, ci.Audience(0)) == text
+
+
+def test_days_before_the_first_that_was_recorded_are_no_days_without_usage(tmp_path: Path) -> None:
+    """On the one screen a mean and a sparkline begin with it; a selection's first day is its own."""
+    machine = Machine(tmp_path / "home")
+    until = datetime.now(timezone.utc).replace(hour=0, minute=0) - timedelta(hours=1)
+    sample_logs.write_logs(machine.home, days=3, until=until)
+    machine.imported("--quiet")
+    days = dict(machine.query("SELECT toString(date), sum(total_cost) FROM ccusage_usage_daily FINAL GROUP BY date"))
+    count = (date.today() - date.fromisoformat(min(days))).days + 1
+    said = re.search(rf"^{count} days +[▁▂▃▄▅▆▇█]{{{count}}}   (\S+) a day", machine.imported("--stats"), re.MULTILINE)
+    assert said is not None
+    assert said[1] == f"${sum(days.values()) / count:,.2f}"
+    assert re.search(r"^9 days ", machine.imported("--stats", "--days", "9"), re.MULTILINE)
+    [trend] = json.loads(machine.imported("--query", "linear_trend", "--format", "json"))
+    if count > 3:
+        assert trend["cost_per_day_now"] > 0
