@@ -2623,6 +2623,7 @@ class Messages:
     `sums` hold all messages of `days` and of the days beside them, and all of each session that has any there.
     `missed`: days of which ccusage says more than the messages, with what both say. `whole`: those of which it says
     nothing more. `copies`: sessions whose logs have been read, and of which all messages are known as other sessions'.
+    Those before `first_day` are forgotten.
     """
 
     days: frozenset[date] = frozenset()
@@ -2630,6 +2631,7 @@ class Messages:
     missed: Mapping[date, tuple[Usage, Usage]] = field(default_factory=dict)
     whole: frozenset[date] = frozenset()
     copies: frozenset[str] = frozenset()
+    first_day: date = date.min
 
     def has_elsewhere(self, record: Record) -> bool:
         """Whether all that ccusage says in a row for which there is no message is in the messages of other rows.
@@ -2643,6 +2645,11 @@ class Messages:
 
 
 NO_MESSAGES = Messages()
+
+
+def partly_forgotten(rows: Iterable[Record | Stored], first_day: date) -> set[str]:
+    """Sessions or blocks of which messages before that day may be forgotten: the others do not say all of them."""
+    return {row.record_key for row in rows if row.began.date() <= first_day} if first_day > date.min else set()
 
 
 def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence[Usage]]) -> list[MessageSum]:
@@ -2797,9 +2804,11 @@ class Unsettled:
 
 
 def unsettled(
-    records: Mapping[str, Sequence[Record]], stored: Mapping[str, Mapping[Key, Stored]], everything: bool = False
+    records: Mapping[str, Sequence[Record]],
+    stored: Mapping[str, Mapping[Key, Stored]],
+    everything: Collection[date] = (),
 ) -> Unsettled:
-    """What has to be held against the messages; with `everything` all days that are stored, too.
+    """What has to be held against the messages; with the days of `everything` these, and all that are stored, too.
 
     Gaps hold no messages: one that is new or another follows blocks that are.
     """
@@ -2826,7 +2835,7 @@ def unsettled(
             else:
                 told.add(record.columns["date"])
     if everything:
-        told |= {last_day(row) for row in stored["daily"].values() if row.source == CLAUDE}
+        told |= {*everything, *(last_day(row) for row in stored["daily"].values() if row.source == CLAUDE)}
     days = {day + step for day in told for step in DAYS_BESIDE}
     starts += [datetime.combine(day, datetime.min.time(), timezone.utc) for day in days]
     since = min(starts, default=EPOCH)
@@ -2972,9 +2981,11 @@ def plan_sums(
     """Rows that are sums of messages where those are known; the four words for the others."""
     sum_of = REPORTS[report].sum_of
     made: defaultdict[str, list[MessageSum]] = defaultdict(list)
+    rows: list[Record | Stored] = [*fetched, *stored.values()] if report == "session" else []
+    partial = partly_forgotten(rows, messages.first_day)
     for item in messages.sums:
-        if report == "session" and not item.session_id:
-            continue  # of a project that was forgotten
+        if report == "session" and (not item.session_id or item.session_id in partial):
+            continue  # of a project that was forgotten, or of what began before
         if item.day in messages.days or "date" not in sum_of:
             made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
@@ -3147,10 +3158,11 @@ def plan_blocks(
     stored_gaps = {key: row for key, row in stored.items() if row.is_gap}
     stored_blocks = {key: row for key, row in stored.items() if not row.is_gap}
     plan = Plan("blocks")
-    doubtful = {day + step for day in messages.missed for step in DAYS_BESIDE}
+    doubtful = {day + step for day in messages.missed for step in DAYS_BESIDE} | {messages.first_day}
     certain = dataclasses.replace(messages, days=messages.days - doubtful, missed={})
     if messages.sums and certain.days:
         known = claude_rows(stored_blocks.values())
+        partial = partly_forgotten(blocks, messages.first_day)
         covered, derived_gaps, followers = cover_blocks(certain, claude_rows(blocks), known, rules.now)
         blocks = [shortened(record, covered.made.get(record.record_key)) for record in blocks]
         plan, blocks = plan_covered(covered, blocks, stored_blocks, rules)
@@ -3161,6 +3173,7 @@ def plan_blocks(
             if record.source != CLAUDE
             or record.record_key in known
             or not doubtful.isdisjoint((record.began.date(), record.ended.date()))
+            or record.record_key in partial
         ]
         starts = sorted(followers)
         ends = {gap.key: gap.ended for gap in derived_gaps}
@@ -3577,12 +3590,17 @@ def growth(
 
 @dataclass(frozen=True)
 class LastImport(Fixed):
-    """What history tells of the last import of this machine and user that stored something."""
+    """What history tells of the last import of this machine and user that stored something.
+
+    `whole_version` is ccusage's at the last that stored all reports; `is_settled`: no log has been read since that.
+    """
 
     finished: int
     ccusage_version: str
     statistics: Mapping[str, Any]
     computer: str = ""
+    whole_version: str = ""
+    is_settled: bool = True
 
 
 def known_error(error: Exception, config: Config) -> int | str | None:
@@ -3963,17 +3981,23 @@ class Store:
     def read_last_import(self) -> LastImport | None:
         # a command that only reads may meet a database that an older version has made
         computer = "computer" if (HISTORY_TABLE, "computer") in self.column_types else "''"
+        has_logs = (LOG_FILES_TABLE, "read_at") in self.column_types
+        read_at = f"(SELECT toDateTime(max(read_at), 'UTC') FROM {LOG_FILES_TABLE} WHERE {OWNED})"
         rows = self.query(
-            f"SELECT status, timezone, privacy, toUnixTimestamp(import_timestamp), {computer}, ccusage_version, statistics"
+            f"WITH (SELECT (max(created_at), argMax(ccusage_version, created_at)) FROM {HISTORY_TABLE}"
+            f" WHERE {OWNED} AND status != 'failed' AND length(rows_kept) = {len(REPORTS)}) AS whole"
+            f" SELECT status, timezone, privacy, toUnixTimestamp(import_timestamp), {computer}, ccusage_version, statistics,"
+            f" whole.2, {f'{read_at} <= whole.1' if has_logs else 'true'}"
             f" FROM {HISTORY_TABLE} WHERE {OWNED}"
             f" ORDER BY status = 'failed', import_timestamp DESC, created_at DESC LIMIT 1"
         )
         if not rows:
             return None
-        status, zone, privacy, finished, computer, version, statistics = rows[0]
+        status, zone, privacy, finished, computer, version, statistics, whole_version, is_settled = rows[0]
         if status == "failed" and not self.has_usage():
             return None
-        return LastImport(zone, privacy, finished, version, json.loads(statistics or "{}"), computer)
+        told = json.loads(statistics or "{}")
+        return LastImport(zone, privacy, finished, version, told, computer, whole_version, bool(is_settled))
 
     def read_other_names(self, computer: str) -> list[str]:
         """The other machine names under which this user has imported from a computer."""
@@ -4111,12 +4135,12 @@ class Store:
 
     def read_logged_sessions(self, sessions: Collection[str]) -> frozenset[str]:
         """Those of these sessions of which a log has been read."""
-        found = self.query(
+        statement = (
             f"SELECT DISTINCT session_id FROM {LOG_FILES_TABLE}"
-            f" WHERE {OWNED} AND source = {{source:String}} AND session_id IN {{sessions:Array(String)}} AND reader > 0",
-            {"source": CLAUDE, "sessions": sorted(sessions)},
+            f" WHERE {OWNED} AND source = '{CLAUDE}' AND session_id IN {{sessions:Array(String)}} AND reader > 0"
         )
-        return frozenset(session for (session,) in found)
+        runs = chunked(sorted(sessions))
+        return frozenset(session for run in runs for (session,) in self.query(statement, {"sessions": run}))
 
     def read_newest_child(self) -> datetime:
         """The largest updated_at of this machine's and user's children."""
@@ -4202,6 +4226,13 @@ class Store:
 
     def has_messages(self) -> bool:
         return bool(self.query(f"SELECT 1 FROM {MESSAGES_TABLE} WHERE {OWNED} LIMIT 1"))
+
+    def read_message_days(self) -> frozenset[date]:
+        """The days of Claude Code of which responses are stored."""
+        rows = self.query(
+            f"SELECT DISTINCT date FROM {MESSAGES_TABLE} WHERE {OWNED} AND source = '{CLAUDE}' AND kind = 'response'"
+        )
+        return frozenset(day for (day,) in rows)
 
     def read_totals(self) -> dict[str, Any]:
         """Cost (US dollars), tokens, days by source and sessions of this machine and user."""
@@ -5058,8 +5089,8 @@ def read_batch(
 
     def store_table(table: str) -> None:
         store.insert_from(engine, table, statements[table], bound(statements[table]))
-        if moved:
-            store.insert_from(store, table, statements["moved"], {"table": table, "moved": moved})
+        for run in chunked(moved):
+            store.insert_from(store, table, statements["moved"], {"table": table, "moved": run})
         if table == MESSAGES_TABLE and is_last:
             store.delete_copied_responses(statements["copied_responses"])
 
@@ -5134,8 +5165,15 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
     """All stored responses of these days, of the days beside them, of each session that has any there, and of `sessions`."""
     if not rows.days and not rows.sessions:
         return []
-    beside = sorted({day + step for day in rows.days for step in DAYS_BESIDE})
-    parameters = {"days": beside, "sessions": sorted(rows.sessions), "since": max(int(rows.since.timestamp()), 0)}
+    beside = {day + step for day in rows.days for step in DAYS_BESIDE}
+    named = list(chunked(sorted(rows.sessions)))
+    every = len(named) > 1  # too many for a parameter: all since then are read, and looked through here
+    parameters = {
+        "days": sorted(beside),
+        "sessions": named[0] if named and not every else [],
+        "every": every,
+        "since": max(int(rows.since.timestamp()), 0),
+    }
     found = []
     for row in store.query(parse_conversations(own_file(CONVERSATIONS_FILE))["message_sums"], parameters):
         session, project, day, model, hour, on_the_hour, first, last, entries, *tokens, hour_cache = row
@@ -5154,7 +5192,8 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
                 hour_cache,
             )
         )
-    return found
+    asked = rows.sessions | {item.session_id for item in found if item.day in beside} if every else set()
+    return [item for item in found if item.day in beside or item.session_id in asked] if every else found
 
 
 def find_activity(folders: Iterable[Path]) -> tuple[dict[date, Activity], list[str]]:
@@ -5448,12 +5487,12 @@ def read_messages(
     past: Past,
     records: Mapping[str, Sequence[Record]],
     stored: Mapping[str, Mapping[Key, Stored]],
-    everything: bool,
+    everything: Collection[date],
 ) -> Messages:
     """What the stored messages say of the rows of which ccusage says something new, with costs."""
     open_rows = unsettled(records, stored, everything)
-    if past.store is not None and past.store.forgotten.messages > date.min:
-        first = past.store.forgotten.messages
+    first = past.store.forgotten.messages if past.store is not None else date.min
+    if first > date.min:
         open_rows = dataclasses.replace(open_rows, days=frozenset(day for day in open_rows.days if day >= first))
     sums = read_message_sums(past.store, open_rows) if past.store is not None else []
     if not sums:  # none are to be had: no logs, or none that were read
@@ -5467,9 +5506,10 @@ def read_messages(
     of_days = told_days(records)
     missed = missed_days(open_rows.days, sums, of_days)
     silent = open_rows.sessions - {item.session_id for item in sums}
+    silent -= partly_forgotten([*records.get("session", ()), *stored["session"].values()], first)
     copies = past.store.read_logged_sessions(silent) if past.store is not None and silent else frozenset()
     whole = (open_rows.days & of_days.keys()) - missed.keys()
-    return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies)
+    return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies, first)
 
 
 def plan_import(
@@ -5482,25 +5522,31 @@ def plan_import(
 ) -> tuple[dict[str, Plan], Messages]:
     """The plans of the reports that were fetched, in the order in which they are written, and the messages behind them.
 
-    Months come last: they are held against the days as they will be. After an update of ccusage from 15 to 18, which
-    count less of what is streamed, all that is stored is held against the messages.
+    Months come last: they are held against the days as they will be. All that is stored is held against the messages
+    after an update of ccusage from 15 to 18, which count less of what is streamed, and where logs have been read by a run
+    that was ended or got not all reports: these logs may be gone, and their days in no other row.
     """
     if past.store is not None:
         records = past.store.forgotten.kept(records)
     is_old = dialect is Dialect.PROJECT_SESSIONS
-    updated = last is not None and dialect_of(last.ccusage_version) is Dialect.PROJECT_SESSIONS and not is_old
+    former = dialect_of(last.whole_version) if last is not None and last.whole_version else dialect
+    everything: Collection[date] = ()
+    if past.store is not None and (
+        last is None or not last.is_settled or (former is Dialect.PROJECT_SESSIONS and not is_old)
+    ):
+        everything = past.store.read_message_days()
     if is_old and past.store is not None and past.store.has_messages():
         # these tell no sessions but whole projects: the messages do
         records = {**records, "session": [r for r in records.get("session", ()) if r.source != CLAUDE]}
-    stored = past.rows(records, everything=updated)
+    stored = past.rows(records, bool(everything))
     repriced: Collection[tuple[str, Key]] = frozenset()
     if not config.allow_shrink:
         suspects = lacking_a_price(records, stored)
         records, repriced = keep_prices(records, suspects, past.children([child_key(old) for old in suspects.values()]))
-    messages = read_messages(past, records, stored, everything=updated)
+    messages = read_messages(past, records, stored, everything)
     if scope_of(records, messages.days) != scope_of(records):  # there are messages of days that lie before all reports'
-        stored = past.rows(records, updated, messages.days)
-        messages = read_messages(past, records, stored, everything=updated)  # of sessions that go on there, too
+        stored = past.rows(records, bool(everything), messages.days)
+        messages = read_messages(past, records, stored, everything)  # of sessions that go on there, too
     first_day = past.store.forgotten.rows if past.store is not None else date.min
     rules = Rules(repriced, config.allow_shrink, is_old, now, first_day)
     plans = {
@@ -9416,6 +9462,13 @@ def embedded_databases(config: Config, screen: Screen) -> list[str]:
         return [name for (name,) in store.query(found, {"table": REPORTS["daily"].table})]
 
 
+def current_name(store: Store, machine: str, user: str) -> str:
+    """Under which name a machine's rows belong in a database where it may have got another one since."""
+    if (machine, user) in store.read_owners():
+        return machine
+    return owned_by(store, machine, user).read_former_names().get(machine, machine)
+
+
 def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Everything in the embedded database goes to the server that CH_HOST names."""
     if config.embedded:
@@ -9437,10 +9490,21 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
         assert served is not None
         rows = []
         for machine, user in local.read_owners():
-            plans = push_owner(owned_by(local, machine, user), owned_by(served, machine, user))
+            name = current_name(served, machine, user)
+            plans = push_owner(owned_by(local, machine, user), owned_by(served, name, user))
             rows.append((f"{user} on {machine}", outcome_counts(plans)))
             log.info("pushed %s on %s", user, machine, extra=FILE_ONLY)
         show_counts(screen, f"Pushed to {config.target}", "whose", OUTCOMES, rows)
+        for former, name in local.read_former_names().items():
+            if (former, config.user_name) in served.read_owners():
+                log.warning(
+                    "the server has rows of %s, too, as %s was called: if these are of the same computer, they count twice "
+                    "until --rename-machine %s %s has been run there",
+                    one_line(former),
+                    one_line(name),
+                    shlex.quote(former),
+                    shlex.quote(name),
+                )
     return EXIT_DONE
 
 
@@ -9469,7 +9533,8 @@ def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> 
         rows = []
         with staged(archive, store) as archived:
             for machine, user in archived.read_owners():
-                counts = restore_owner(owned_by(archived, machine, user), owned_by(store, machine, user))
+                name = current_name(store, machine, user)
+                counts = restore_owner(owned_by(archived, machine, user), owned_by(store, name, user))
                 rows.append((f"{user} on {machine}", counts))
                 log.info("restored %s on %s", user, machine, extra=FILE_ONLY)
             if archived.query(f"SELECT 1 FROM {BUDGETS_TABLE} LIMIT 1"):
@@ -9542,6 +9607,10 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
             first |= {"months": day} if options.months else {}
             asked = forgotten_before(first, began)
             wanted = [{"what": what, "before": day, "began": began} for what in first]
+        if (
+            options.yes and last is not None
+        ):  # a run that was ended may have deleted rows which its saved reports bring back
+            replay_pending(store, last)
         counts = count_to_go(store, asked)
         if options.yes:
             for row in wanted:

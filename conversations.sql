@@ -653,7 +653,8 @@ FROM
     ORDER BY weight DESC, _block_number DESC
     LIMIT 1 BY message_id
 )
-WHERE date IN {days:Array(Date)}
+WHERE {every:Bool}
+    OR date IN {days:Array(Date)}
     OR session_id IN {sessions:Array(String)}
     OR session_id IN
     (

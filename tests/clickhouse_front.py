@@ -232,7 +232,17 @@ class Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         modules = {"gzip": "gzip", "lz4": "lz4.frame", "zstd": "backports.zstd"}  # the driver brings the last two
         encoding = self.headers.get("Content-Encoding", "")
-        return bytes(importlib.import_module(modules[encoding]).decompress(body)) if encoding in modules else body
+        if encoding not in modules:
+            return body
+        module = importlib.import_module(modules[encoding])
+        if encoding != "lz4":
+            return bytes(module.decompress(body))
+        parts = []
+        while body:  # a frame for each block of rows, of which lz4's own decompress reads the first
+            frame = module.LZ4FrameDecompressor()
+            parts.append(frame.decompress(body))
+            body = frame.unused_data or b""
+        return b"".join(parts)
 
     def user(self, parameters: dict[str, str]) -> tuple[str, str]:
         basic = self.headers.get("Authorization", "")

@@ -509,6 +509,61 @@ def test_one_failing_report_leaves_the_others_stored(laptop: Machine, tmp_path: 
     assert laptop.query("SELECT status, error FROM ccusage_import_history WHERE error != ''")[0][0] == "partial"
 
 
+KEYS = {
+    "ccusage_usage_daily": "source, toString(date)",
+    "ccusage_usage_monthly": "source, month",
+    "ccusage_usage_sessions": "session_id",
+    "ccusage_usage_blocks": "source, toString(start_time)",
+    "ccusage_usage_projects_daily": "toString(date), project_id",
+}
+
+
+def tokens_by_key(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
+    statements = [
+        f"SELECT {key}, sum(total_tokens) FROM {table} FINAL GROUP BY ALL ORDER BY ALL" for table, key in KEYS.items()
+    ]
+    return dict(zip(KEYS, machine.queries(statements), strict=True))
+
+
+@pytest.mark.parametrize(("failing", "code"), [("daily --by-agent", 3), ("blocks", 3), ("json", 1)])
+def test_what_was_read_while_reports_failed_is_in_all_tables_once_they_work(
+    tmp_path: Path, failing: str, code: int
+) -> None:
+    """The logs are gone by then: their messages are there, and nothing but them."""
+    whole = Machine(tmp_path / "whole")
+    sample_logs.write_logs(whole.home, days=8, codex=False)
+    shutil.copytree(whole.home, tmp_path / "home")
+    whole.imported("--quiet")
+    machine = Machine(tmp_path / "home")
+    broken = tmp_path / "broken"
+    real = machine.environment()["CCUSAGE_BIN"]
+    broken.write_text(f'#!/bin/sh\ncase " $* " in *" {failing}"*|*"--{failing}"*) exit 7;; esac\nexec {real} "$@"\n')
+    broken.chmod(0o755)
+    assert machine.run("--quiet", CCUSAGE_BIN=str(broken)).returncode == code
+    assert tokens_by_key(machine) != tokens_by_key(whole)
+    machine.delete_logs_before(days=4)
+    machine.imported("--quiet")
+    assert tokens_by_key(machine) == tokens_by_key(whole)
+
+
+def test_more_sessions_than_go_into_a_parameter(tmp_path: Path) -> None:
+    machines = [Machine(tmp_path / name) for name in ("one", "many")]
+    sample_logs.write_logs(machines[0].home, days=8, codex=False)
+    shutil.copytree(machines[0].home, machines[1].home)
+    for step in range(2):
+        for machine, patch in zip(machines, ("", "ci.PARAMETER_BYTES = 150"), strict=True):
+            result = machine.run_patched(patch, "--quiet")
+            assert (result.returncode, result.stderr) == (0, "")
+            if not step:
+                machine.delete_logs_before(days=4)
+                for log in (machine.home / ".claude").rglob("*.jsonl"):
+                    text = log.read_text(encoding="utf-8")
+                    log.write_text(
+                        text + text.replace('"requestId":"', '"requestId":"more_').replace('"id":"msg', '"id":"more')
+                    )
+        assert tokens_by_key(machines[0]) == tokens_by_key(machines[1])
+
+
 def test_found_by_npx_on_a_machine_without_ccusage(machine: Machine, tmp_path: Path) -> None:
     """The default path: a fresh npx cache, five commands at once, the pinned version."""
     path = os.pathsep.join(

@@ -119,6 +119,68 @@ def test_conversations_go_and_every_total_stays(lived: Machine) -> None:
     cleaned = sums(lived)
     assert cleaned["ccusage_usage_daily"] == grown["ccusage_usage_daily"]
     assert cleaned["ccusage_usage_monthly"] == grown["ccusage_usage_monthly"]
+    # nor where they are planned anew as a whole
+    whole = sums_and(lived, SESSIONS)
+    renamed = Machine(lived.home, settings={"MACHINE_NAME": "new"})
+    renamed.imported("--rename-machine", "vm", "new", "--quiet")
+    assert sums_and(renamed, SESSIONS) == whole
+    renamed.imported("--quiet")
+    assert sums_and(renamed, SESSIONS) == whole
+
+
+SESSIONS = "SELECT groupArray((session_id, total_tokens)) FROM (SELECT * FROM ccusage_usage_sessions FINAL ORDER BY session_id)"
+
+
+def say(machine: Machine, session: str, *moments: datetime) -> None:
+    """A response of 100 tokens at each of these."""
+    log = machine.home / ".claude" / "projects" / "-p" / f"{session}.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    usage = {"input_tokens": 60, "output_tokens": 40, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+    with log.open("a", encoding="utf-8") as file:
+        for at in moments:
+            name = f"{session}_{at:%d%H%M}"
+            message = {"id": f"msg_{name}", "model": "claude-sonnet-4-20250514", "role": "assistant", "usage": usage}
+            told = {
+                "type": "assistant",
+                "timestamp": sample_logs.timestamp(at),
+                "sessionId": session,
+                "version": "2.0.14",
+            }
+            told |= {"uuid": name, "requestId": f"req_{name}", "message": message, "cwd": "/p"}
+            file.write(sample_logs.compact(told) + "\n")
+
+
+def test_what_lies_on_both_sides_of_a_forgotten_day_grows_while_its_log_is_there(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "home")
+    border = datetime.combine(DAY, datetime.min.time(), timezone.utc)
+    say(machine, "s", border - timedelta(hours=1), border + timedelta(minutes=30))
+    machine.imported("--quiet")
+    machine.imported("--forget", "--before", str(DAY), "--conversations", "--yes", "--quiet")
+    machine.imported("--quiet")
+    for number in (1, 3):
+        say(machine, "s", *(border + timedelta(hours=1, minutes=10 * number + n) for n in range(number)))
+        machine.imported("--quiet")
+    told = machine.query(
+        "SELECT (SELECT sum(total_tokens) FROM ccusage_usage_sessions FINAL),"
+        " (SELECT sum(total_tokens) FROM ccusage_usage_blocks FINAL), (SELECT sum(total_tokens) FROM ccusage_usage_daily FINAL)"
+    )
+    assert told == [(600, 600, 600)]
+
+
+@pytest.mark.parametrize("step", [9, 11, 13])
+def test_what_a_killed_import_had_deleted_is_brought_back_before_anything_is_forgotten(
+    tmp_path: Path, step: int
+) -> None:
+    machine = Machine(tmp_path / "home")
+    noon = datetime.combine(DAY, datetime.min.time(), timezone.utc) + timedelta(hours=12)
+    say(machine, "gone", noon, noon + timedelta(minutes=1), noon + timedelta(minutes=2))
+    machine.imported("--quiet")
+    (machine.home / ".claude/projects/-p/gone.jsonl").unlink()
+    say(machine, "new", noon + timedelta(minutes=3))
+    assert killed(machine, step)
+    machine.imported("--forget", "--before", str(NOW.date()), "--conversations", "--yes", "--quiet")
+    machine.imported("--quiet")
+    assert {sum(tokens for _, _, tokens, _ in rows) for rows in sums(machine).values()} == {400}
 
 
 def test_rows_go_and_months_stay_unless_named(lived: Machine, tmp_path: Path) -> None:
@@ -206,10 +268,11 @@ def test_a_project_goes_out_of_everything(lived: Machine, tmp_path: Path, server
         assert (result.returncode, "not a project that is stored" in result.stderr) == (2, True)
 
 
-def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
+def test_a_renamed_machine_is_counted_once(lived: Machine, tmp_path: Path) -> None:
     expected = sums(lived)
     [(project,)] = lived.query("SELECT any(project_id) FROM ccusage_usage_projects_daily WHERE date < today() - 3")
     lived.imported("--forget", "--project", project, "--yes")
+    lived.imported("--archive", str(tmp_path / "archive"), "--quiet")
     lived.delete_logs_before(days=6)
     renamed = Machine(lived.home, settings={"MACHINE_NAME": "new"})
     result = renamed.run("--quiet")
@@ -233,6 +296,8 @@ def test_a_renamed_machine_is_counted_once(lived: Machine) -> None:
     assert [name for name, users in fixed.items() if users] == ["new"]
     assert broken(renamed) == []
     renamed.imported("--quiet")
+    assert sums(renamed) == expected
+    renamed.imported("--restore", str(tmp_path / "archive"), "--quiet")  # of when it had its old name
     assert sums(renamed) == expected
     result = renamed.run("--rename-machine", "vm", "new")
     assert (result.returncode, "not a machine with stored usage" in result.stderr) == (2, True)
