@@ -3981,13 +3981,16 @@ class Store:
     def read_last_import(self) -> LastImport | None:
         # a command that only reads may meet a database that an older version has made
         computer = "computer" if (HISTORY_TABLE, "computer") in self.column_types else "''"
-        has_logs = (LOG_FILES_TABLE, "read_at") in self.column_types
-        read_at = f"(SELECT toDateTime(max(read_at), 'UTC') FROM {LOG_FILES_TABLE} WHERE {OWNED})"
+        whole, is_settled = "(toDateTime(0, 'UTC'), '')", "true"
+        if {(LOG_FILES_TABLE, "read_at"), (HISTORY_TABLE, "rows_kept")} <= self.column_types.keys():
+            whole = (
+                f"(SELECT (max(created_at), argMax(ccusage_version, created_at)) FROM {HISTORY_TABLE}"
+                f" WHERE {OWNED} AND status != 'failed' AND length(rows_kept) = {len(REPORTS)})"
+            )
+            is_settled = f"(SELECT toDateTime(max(read_at), 'UTC') FROM {LOG_FILES_TABLE} WHERE {OWNED}) <= whole.1"
         rows = self.query(
-            f"WITH (SELECT (max(created_at), argMax(ccusage_version, created_at)) FROM {HISTORY_TABLE}"
-            f" WHERE {OWNED} AND status != 'failed' AND length(rows_kept) = {len(REPORTS)}) AS whole"
-            f" SELECT status, timezone, privacy, toUnixTimestamp(import_timestamp), {computer}, ccusage_version, statistics,"
-            f" whole.2, {f'{read_at} <= whole.1' if has_logs else 'true'}"
+            f"WITH {whole} AS whole SELECT status, timezone, privacy, toUnixTimestamp(import_timestamp), {computer}, ccusage_version, statistics,"
+            f" whole.2, {is_settled}"
             f" FROM {HISTORY_TABLE} WHERE {OWNED}"
             f" ORDER BY status = 'failed', import_timestamp DESC, created_at DESC LIMIT 1"
         )
@@ -5512,29 +5515,35 @@ def read_messages(
     return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies, first)
 
 
+def has_open_rows(last: LastImport | None, dialect: Dialect) -> bool:
+    """Whether there may be messages that rows lack of which this import's reports need say nothing.
+
+    So it is after an update of ccusage from 15 to 18, which count less of what is streamed, and where logs have been read
+    by a run that was ended or got not all reports: these logs may be gone, and what they told in no other row.
+    """
+    if last is None or not last.is_settled:
+        return True
+    is_old = bool(last.whole_version) and dialect_of(last.whole_version) is Dialect.PROJECT_SESSIONS
+    return is_old and dialect is not Dialect.PROJECT_SESSIONS
+
+
 def plan_import(
     past: Past,
     records: Mapping[str, Sequence[Record]],
     config: Config,
     dialect: Dialect,
     now: datetime,
-    last: LastImport | None = None,
+    against_all: bool = False,
 ) -> tuple[dict[str, Plan], Messages]:
     """The plans of the reports that were fetched, in the order in which they are written, and the messages behind them.
 
-    Months come last: they are held against the days as they will be. All that is stored is held against the messages
-    after an update of ccusage from 15 to 18, which count less of what is streamed, and where logs have been read by a run
-    that was ended or got not all reports: these logs may be gone, and their days in no other row.
+    Months come last: they are held against the days as they will be. With `against_all`, all that is stored is held
+    against all messages, as `has_open_rows` says.
     """
     if past.store is not None:
         records = past.store.forgotten.kept(records)
     is_old = dialect is Dialect.PROJECT_SESSIONS
-    former = dialect_of(last.whole_version) if last is not None and last.whole_version else dialect
-    everything: Collection[date] = ()
-    if past.store is not None and (
-        last is None or not last.is_settled or (former is Dialect.PROJECT_SESSIONS and not is_old)
-    ):
-        everything = past.store.read_message_days()
+    everything = past.store.read_message_days() if past.store is not None and against_all else ()
     if is_old and past.store is not None and past.store.has_messages():
         # these tell no sessions but whole projects: the messages do
         records = {**records, "session": [r for r in records.get("session", ()) if r.source != CLAUDE]}
@@ -5702,10 +5711,11 @@ def import_reports(
         records, outcome.errors, outcome.missing = reshaped.records, reshaped.errors, reshaped.left_out()
         unread = outcome.errors.keys() - fetched.errors.keys()
         if records:
-            outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
+            against_all = has_open_rows(last, fetched.dialect)
+            outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, against_all)
             if messages.missed and read_again is not None:
                 read_again()
-                outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, last)
+                outcome.plans, messages = plan_import(past, records, config, fetched.dialect, started, against_all)
             outcome.warnings = [
                 *reshaped.warnings,
                 *missed_warnings(messages),
@@ -8994,7 +9004,12 @@ def show_plan(
     """Print what an import would do. With `unread` logs the messages that are stored cannot have all that ccusage says."""
     checked_settings(last, fetched.timezone, privacy_of(config), config)
     plans, messages = plan_import(
-        Past(store), reshaped.records, config, fetched.dialect, datetime.now(timezone.utc), last
+        Past(store),
+        reshaped.records,
+        config,
+        fetched.dialect,
+        datetime.now(timezone.utc),
+        has_open_rows(last, fetched.dialect),
     )
     warnings = reshaped.warnings + ([] if unread else missed_warnings(messages))
     outcome = Outcome("", fetched, plans, reshaped.errors, warnings, last)

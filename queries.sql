@@ -1818,7 +1818,10 @@ per_day AS
 ),
 fitted AS
 (
-    SELECT simpleLinearRegression(dateDiff('day', today, date), cost) AS line
+    SELECT
+        simpleLinearRegression(dateDiff('day', today, date), cost) AS fit,
+        -- of one day, or none, there is no line
+        (ifNotFinite(fit.1, 0), ifNotFinite(fit.2, ifNotFinite(avg(cost), 0))) AS line
     FROM per_day
 )
 SELECT

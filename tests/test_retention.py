@@ -140,7 +140,7 @@ def say(machine: Machine, session: str, *moments: datetime) -> None:
         for at in moments:
             name = f"{session}_{at:%d%H%M}"
             message = {"id": f"msg_{name}", "model": "claude-sonnet-4-20250514", "role": "assistant", "usage": usage}
-            told = {
+            told: dict[str, Any] = {
                 "type": "assistant",
                 "timestamp": sample_logs.timestamp(at),
                 "sessionId": session,
