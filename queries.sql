@@ -1761,7 +1761,7 @@ FROM pace;
 -- name: budgets
 -- What is spent of the day's and of the month's budget, and will the month's hold, at the pace of the last whole days?
 -- shown: table "Budget" of its own period in glance 34, stats, page | budget, dollars $, spent $, remaining $, forecast $
--- glance: budget | {spent} | of {dollars} a {budget}[, forecast {forecast}]
+-- glance: budget | {spent} | of {dollars} a {budget}, {remaining} left[, forecast {forecast}]
 -- tunables: budget_day 0..1000000000000, budget_month 0..1000000000000, days 1..20000
 WITH 0.0 AS budget_day, 0.0 AS budget_month, 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 pace AS

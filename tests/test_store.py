@@ -345,6 +345,31 @@ def test_a_model_that_is_missing_is_an_error(store: ci.Store, table: str) -> Non
 # ---- what an import asks of the tables ------------------------------------------------------------------
 
 
+def test_an_import_that_got_not_all_reports_leaves_open_what_it_has_read(store: ci.Store) -> None:
+    whole = {"rows_kept": dict.fromkeys(ci.REPORTS, 0)}
+    store.write_plans(new({"daily": [DAY]}))
+
+    def last(dialect: ci.Dialect = ci.Dialect.AGENTS) -> tuple[str, bool, bool]:
+        found = store.read_last_import()
+        assert found is not None
+        return found.whole_version, found.is_settled, ci.has_open_rows(found, dialect)
+
+    assert ci.has_open_rows(None, ci.Dialect.AGENTS)
+    store.write_history(history(store, "old", 1, ccusage_version="18.0.11", **whole))
+    assert last(ci.Dialect.PROJECT_SESSIONS) == ("18.0.11", True, False)
+    store.write_history(history(store, "partial", 2))  # of an update, whose numbers the missing reports lack
+    assert last() == ("18.0.11", True, True)
+    time.sleep(1.1)
+    store.write_history(history(store, "whole", 3, **whole))
+    assert last() == ("20.0.11", True, False)
+    store.command(
+        "INSERT INTO ccusage_log_files (machine_name, user_name, source, file_id, reader, read_at)"
+        " SELECT {machine:String}, {user:String}, 'claude', 'x', 1, now64(3) + 5",
+        {"machine": store.config.machine_name, "user": store.config.user_name},
+    )
+    assert last() == ("20.0.11", False, True)
+
+
 def history(store: ci.Store, import_id: str, minutes: int = 0, **more: Any) -> dict[str, Any]:
     fetched = FetchedReports("20.0.11", "UTC", store.config.machine_name, store.config.user_name, "", {})
     outcome = ci.Outcome(import_id, fetched, {"daily": Plan("daily")}, {}, [], None, totals={"cost": 1.5})
