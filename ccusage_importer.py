@@ -3537,7 +3537,7 @@ def parse_schema(cluster: str | None, team: str) -> Sequence[Declared]:
         if view:
             comment = f"from {SCHEMA_FILE}, text {hashlib.sha256(view[2].encode()).hexdigest()[:16]}"
             # in brackets, without which 25.8 takes COMMENT behind a table's name for its alias
-            commented = f"{statement[: view.start(2)]}({view[2]})\nCOMMENT '{comment}'"
+            commented = f"{statement[: view.start(2)]}({view[2]}\n)\nCOMMENT '{comment}'"
             declared.append(Declared(view[1], commented, select=view[2], comment=comment))
         elif table := re.search(r"CREATE TABLE IF NOT EXISTS (\w+)", statement):
             lines = re.finditer(r"^\s+`?([a-z]\w*)`?\s+(\S.*?),?\s*$", statement, re.MULTILINE)
@@ -9477,11 +9477,15 @@ def embedded_databases(config: Config, screen: Screen) -> list[str]:
         return [name for (name,) in store.query(found, {"table": REPORTS["daily"].table})]
 
 
-def current_name(store: Store, machine: str, user: str) -> str:
-    """Under which name a machine's rows belong in a database where it may have got another one since."""
-    if (machine, user) in store.read_owners():
-        return machine
-    return owned_by(store, machine, user).read_former_names().get(machine, machine)
+def current_names(store: Store, owners: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Under which name these machines' and users' rows belong in a database where a machine may have got another since."""
+    there = {*store.read_owners()}
+    return {
+        (machine, user): machine
+        if (machine, user) in there
+        else owned_by(store, machine, user).read_former_names().get(machine, machine)
+        for machine, user in owners
+    }
 
 
 def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int:
@@ -9504,8 +9508,7 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
         assert local is not None
         assert served is not None
         rows = []
-        for machine, user in local.read_owners():
-            name = current_name(served, machine, user)
+        for (machine, user), name in current_names(served, local.read_owners()).items():
             plans = push_owner(owned_by(local, machine, user), owned_by(served, name, user))
             rows.append((f"{user} on {machine}", outcome_counts(plans)))
             log.info("pushed %s on %s", user, machine, extra=FILE_ONLY)
@@ -9547,8 +9550,7 @@ def run_restore(config: Config, options: argparse.Namespace, screen: Screen) -> 
         assert store is not None
         rows = []
         with staged(archive, store) as archived:
-            for machine, user in archived.read_owners():
-                name = current_name(store, machine, user)
+            for (machine, user), name in current_names(store, archived.read_owners()).items():
                 counts = restore_owner(owned_by(archived, machine, user), owned_by(store, name, user))
                 rows.append((f"{user} on {machine}", counts))
                 log.info("restored %s on %s", user, machine, extra=FILE_ONLY)
@@ -9622,9 +9624,8 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
             first |= {"months": day} if options.months else {}
             asked = forgotten_before(first, began)
             wanted = [{"what": what, "before": day, "began": began} for what in first]
-        if (
-            options.yes and last is not None
-        ):  # a run that was ended may have deleted rows which its saved reports bring back
+        # a run that was ended may have deleted rows which its saved reports bring back
+        if options.yes and last is not None:
             replay_pending(store, last)
         counts = count_to_go(store, asked)
         if options.yes:
