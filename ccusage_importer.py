@@ -3361,6 +3361,7 @@ ANSWER_SECONDS = 120  # a server that takes longer for one statement is taken to
 
 # What an error means and what to do about it, by the engine's code or, where there is none, by words of the driver.
 NO_ANSWER = "no answer"
+NO_CLICKHOUSE = "no ClickHouse"
 REFUSED = "ClickHouse at {target} refused"
 NO_LOGIN = (REFUSED, "look at CH_USER and CH_PASSWORD")
 OLDER = (
@@ -3377,6 +3378,10 @@ ENGINE_ERRORS: Mapping[int | str | None, tuple[str, str]] = {
         "end the other program: only one can have the embedded database open",
     ),
     NO_ANSWER: ("ClickHouse at {target} does not answer", "look at CH_HOST, CH_PORT, CH_PROTOCOL and the server"),
+    NO_CLICKHOUSE: (
+        "what answers at {target} is no ClickHouse that speaks HTTP",
+        "look at CH_HOST and CH_PORT: a server's port for HTTP is 8123, for HTTPS 8443",
+    ),
     47: OLDER,  # a view's column
     60: OLDER,
     81: (REFUSED, "give the user the right to CREATE DATABASE, or create CH_DATABASE by hand"),
@@ -3609,7 +3614,10 @@ def known_error(error: Exception, config: Config) -> int | str | None:
     if code is not None:
         return code
     words = next((words for words in ENGINE_ERRORS if isinstance(words, str) and words in str(error)), None)
-    return words if words or config.embedded else NO_ANSWER
+    if words or config.embedded:
+        return words
+    # a proxy says 408, 425 or 429 of a server that may be well in a moment, or has a page for 502 to 504
+    return NO_CLICKHOUSE if re.search(r"HTTP status (?:4(?!08|25|29)\d\d|501)", str(error)) else NO_ANSWER
 
 
 def engine_error(error: Exception, config: Config) -> ImporterError:
@@ -3618,7 +3626,11 @@ def engine_error(error: Exception, config: Config) -> ImporterError:
     words = " ".join(str(error).split())
     # Of the driver's words only the engine's, or of nested exceptions the innermost: [Errno 111] Connection refused
     said = re.search(r"DB::\w+: .*|\[(?:Errno|SSL)[^'\")]*|Read timed out|Remote end closed connection[^'\")]*", words)
-    words = config.redact(said[0] if said else words)[:400].strip()
+    if said:
+        words = said[0]
+    elif "<html" in words.lower():
+        words = " ".join(re.sub(r"(?i)<style.*?</style>|<[^>]*>", " ", words).split())
+    words = config.redact(words)[:400].strip()
     return ImporterError(f"{cause.format(target=config.target, folder=config.db_path)}: {words}", fix)
 
 

@@ -105,7 +105,7 @@ class Warm:
         except BaseException:
             self.end()
             raise
-        if code:
+        if code not in range(5):
             self.end()
         return code
 
