@@ -3232,6 +3232,23 @@ def days_by_month(days: Rows) -> dict[Key, list[Record | Stored]]:
     return months
 
 
+def forgotten_days(months: Mapping[Key, Stored], days: Rows, children: ChildrenOf) -> dict[Key, Record]:
+    """As one day before the first of each of these months: what it holds of days that are forgotten.
+
+    It has all that was ever counted in the month, and grows by its days alone once the logs of some are gone. `children`
+    are those of the months and the stored days.
+    """
+    known = days_by_month(days)
+    rest = {}
+    for (source, month), old in months.items():
+        told = sum_records("monthly", old.key, {}, known.get(old.key, ()), "daily", children)
+        its = children.get(child_key(old), Children())
+        parts = {model: usage.minus(told.breakdowns.get(model, Usage())) for model, usage in its.breakdowns.items()}
+        key = (source, f"{month}-00")
+        rest[key] = Record("daily", *key, {}, old.usage.minus(told.usage), its.models, parts, "")
+    return rest
+
+
 def months_to_sum(fetched: Sequence[Record], stored: Mapping[Key, Stored], days: Rows, rules: Rules) -> set[Key]:
     """The months that neither ccusage tells in full nor what is stored: they become the sum of their days."""
     by_key = {record.key: record for record in fetched}
@@ -5583,12 +5600,19 @@ def plan_import(
     if "blocks" in records:
         plans["blocks"] = plan_blocks(records["blocks"], stored["blocks"], messages, rules)
     if "monthly" in records:
-        days_after = plans.get("daily", Plan("daily")).after(stored["daily"])
+        days_after = plans.get("daily", Plan("daily")).after(stored["daily"]) | read_forgotten_days(past, stored, rules)
         to_sum = months_to_sum(records["monthly"], stored["monthly"], days_after, rules)
         rows = [row for key, row in days_after.items() if (key[0], key[1][:7]) in to_sum and isinstance(row, Stored)]
         children = past.children([child_key(row) for row in rows])
         plans["monthly"] = plan_months(records["monthly"], stored["monthly"], days_after, children, rules)
     return plans, messages
+
+
+def read_forgotten_days(past: Past, stored: Mapping[str, Mapping[Key, Stored]], rules: Rules) -> dict[Key, Record]:
+    """Of the month of which the first days are forgotten, what it holds of these."""
+    months = {k: row for k, row in stored["monthly"].items() if f"{k[1]}-01" < str(rules.first_day) <= f"{k[1]}-31"}
+    days = {key: row for key, row in stored["daily"].items() if (key[0], key[1][:7]) in months}
+    return forgotten_days(months, days, past.children([child_key(row) for row in (*months.values(), *days.values())]))
 
 
 def checked_settings(fixed: Fixed | None, zone: str, privacy: Privacy, config: Config) -> None:

@@ -167,6 +167,31 @@ def test_what_lies_on_both_sides_of_a_forgotten_day_grows_while_its_log_is_there
     assert told == [(600, 600, 600)]
 
 
+def test_a_month_of_which_some_days_are_forgotten_grows_when_the_logs_of_these_are_gone(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "home")
+    noon = datetime(2026, 5, 10, 12, tzinfo=timezone.utc)
+
+    def months() -> list[tuple[Any, ...]]:
+        return machine.query(
+            "SELECT sum(total_tokens), sum(total_cost), (SELECT sum(total_tokens) FROM ccusage_usage_daily FINAL),"
+            " (SELECT sum(total_tokens) FROM ccusage_model_breakdowns FINAL WHERE record_type = 'monthly')"
+            " FROM ccusage_usage_monthly FINAL"
+        )
+
+    say(machine, "early", *(noon + timedelta(minutes=n) for n in range(5)))
+    say(machine, "late", noon + timedelta(days=1))
+    machine.imported("--quiet")
+    [(_, cost, _, _)] = months()
+    machine.imported("--forget", "--before", "2026-05-11", "--yes", "--quiet")
+    for number in range(2):
+        say(machine, "late", noon + timedelta(days=1, minutes=1 + number))
+        machine.imported("--quiet")
+        assert months() == [(tokens := 700 + 100 * number, pytest.approx(cost * tokens / 600), tokens - 500, tokens)]
+        (machine.home / ".claude/projects/-p/early.jsonl").unlink(missing_ok=True)
+    machine.imported("--quiet")
+    assert months()[0][0] == 800
+
+
 @pytest.mark.parametrize("step", [9, 11, 13])
 def test_what_a_killed_import_had_deleted_is_brought_back_before_anything_is_forgotten(
     tmp_path: Path, step: int
