@@ -3288,7 +3288,10 @@ def plan_months(
         made[key] = sum_records("monthly", key, columns, its_days, "daily", children if key in to_sum else {})
         if key[0] == CLAUDE and say_all(key[1], its_days, rules):
             covered[key[1]] = made[key]
-    plan, rest = plan_covered(Covered("monthly", covered), fetched, stored, rules)
+    # lower numbers are taken for days; their month follows
+    plan, rest = plan_covered(
+        Covered("monthly", covered), fetched, stored, dataclasses.replace(rules, allow_shrink=False)
+    )
     decided = {row.key for row in (*plan.written, *plan.unchanged)}
     short = to_sum - decided
     targets = [record for record in rest if record.key not in short]

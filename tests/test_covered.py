@@ -489,3 +489,23 @@ def test_a_month_of_covered_days_is_their_sum(
     days = {row.key: row for row in (daily(10, 10, MESSAGES), daily(11, 20, Coverage.DERIVED))}
     old = index(month(stored, coverage)) if stored else {}
     assert totals(ci.plan_months([month(fetched)], old, days, {})) == outcome
+
+
+@pytest.mark.parametrize("coverage", [MESSAGES, Coverage.CCUSAGE])
+def test_allow_shrink_takes_no_month_that_is_less_than_its_days(coverage: Coverage) -> None:
+    days = index(daily(10, 10, MESSAGES), daily(11, 20, MESSAGES))
+    plan = ci.plan_months([month(10)], index(month(40, coverage)), days, {}, Rules(allow_shrink=True))
+    assert totals(plan) == {"changed": {"2026-11": 30}}
+
+
+def test_a_month_has_what_is_forgotten_and_its_days() -> None:
+    old, first = index(month(60)), index(daily(20, 25))
+    children = {
+        ci.child_key(row): ci.Children(("opus",), {"opus": row.usage}) for row in (*old.values(), *first.values())
+    }
+    rest = ci.forgotten_days(old, first, children)
+    grown = daily(20, 30)
+    plan = ci.plan_months([month(30)], old, {grown.key: grown, **rest}, children)
+    [(record, _)] = plan.changed
+    assert (record.usage.total, record.breakdowns["opus"].total, record.models) == (65, 65, ("opus",))
+    assert ci.plan_months([month(30)], old, {**first, **rest}, children).is_empty
