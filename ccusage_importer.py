@@ -5401,7 +5401,8 @@ def reading_logs(
 ) -> Iterator[Reading]:
     """Read the logs in a thread once the database is open, while the reports are fetched.
 
-    Messages are usage: so zone and privacy are held against what is fixed, and fixed, before the first is stored.
+    Messages are usage: so zone and privacy are held against what is fixed, and fixed, before the first is stored. Where
+    no report can be had they are stored all the same: when ccusage runs again, their logs may be gone.
     """
     told = LogsRead()
 
@@ -5417,8 +5418,12 @@ def reading_logs(
         read_activity(store, told)
 
     with ThreadPoolExecutor(1, thread_name_prefix="logs") as reader:
+        reading = Reading(told, reader.submit(read, everything), read) if wanted else Reading(told)
         try:
-            yield Reading(told, reader.submit(read, everything), read) if wanted else Reading(told)
+            yield reading
+        except ImporterError:
+            wait([reading.done] if reading.done else [])
+            raise
         finally:
             told.stopped = True
 

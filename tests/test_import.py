@@ -525,7 +525,7 @@ def tokens_by_key(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
     return dict(zip(KEYS, machine.queries(statements), strict=True))
 
 
-@pytest.mark.parametrize(("failing", "code"), [("daily --by-agent", 3), ("blocks", 3), ("json", 1)])
+@pytest.mark.parametrize(("failing", "code"), [("daily --by-agent", 3), ("blocks", 3), ("json", 1), ("version", 1)])
 def test_what_was_read_while_reports_failed_is_in_all_tables_once_they_work(
     tmp_path: Path, failing: str, code: int
 ) -> None:
