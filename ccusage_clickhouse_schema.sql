@@ -443,20 +443,32 @@ ORDER BY model_cost DESC, source, model_name;
 
 -- one row per month: all sources, machines and users together, with the change to the month before
 CREATE VIEW IF NOT EXISTS ccusage_v_monthly_trends AS
-WITH months AS
-(
-    SELECT
-        month,
-        sum(total_cost) AS cost,
-        sum(total_tokens) AS tokens
-    FROM ccusage_usage_monthly FINAL
-    GROUP BY month
-)
+WITH
+    per_month AS
+    (
+        SELECT
+            month,
+            sum(total_cost) AS cost,
+            sum(total_tokens) AS tokens
+        FROM ccusage_usage_monthly FINAL
+        GROUP BY month
+    ),
+    months AS
+    (
+        SELECT
+            month,
+            cost,
+            tokens,
+            lagInFrame((month, cost), 1, ('', 0)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before,
+            formatDateTime(addMonths(toDate(concat(month, '-01')), -1), '%Y-%m') AS month_before,
+            multiIf(before.1 = '', NULL, before.1 = month_before, before.2, 0) AS cost_before
+        FROM per_month
+    )
 SELECT
     month,
     cost,
     tokens,
-    cost - lagInFrame(cost, 1, 0) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS cost_change,
+    cost - cost_before AS cost_change,
     if(tokens = 0, 0, cost / tokens * 1000000) AS cost_per_million_tokens
 FROM months
 ORDER BY month DESC;

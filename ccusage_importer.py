@@ -144,7 +144,8 @@ UTC_NAMES = ("Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universa
 
 
 def configuration_error(variable: str, value: str, accepted: str) -> ImporterError:
-    return ImporterError(f"{variable}: {value!r} is not {accepted}", f"set {variable} to {accepted}", EXIT_USAGE)
+    shown = re.sub(r"[^/\s]*:[^/\s]*@", "***@", value)  # a login in an address
+    return ImporterError(f"{variable}: {shown!r} is not {accepted}", f"set {variable} to {accepted}", EXIT_USAGE)
 
 
 # ---- readers: the name of a variable or flag and its text in, the value out, or configuration_error ----
@@ -218,7 +219,11 @@ def count_from(low: int, high: int) -> Reader[int]:
     return read
 
 
-read_database = matching(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}", "a name of letters, digits, _ and -")
+read_database = matching(
+    # the engine's own, and those that are made and dropped here while logs or an archive are read
+    r"(?!(?i:system|information_schema|reading|restoring)$)[A-Za-z0-9_][A-Za-z0-9_-]{0,63}",
+    "a name of letters, digits, _ and -, and none that is taken: system, information_schema, reading, restoring",
+)
 read_cluster = matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a cluster's name")
 read_version = matching(r"latest|\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", "a version such as 20.0.24, or latest")
 read_host = matching(
@@ -1242,6 +1247,7 @@ def save_reports(fetched: FetchedReports, folder: Path) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / MANIFEST).unlink(missing_ok=True)  # of reports that these take the place of
         for name, document in [*fetched.documents.items(), ("manifest", manifest)]:
             text = json.dumps(document, ensure_ascii=False)  # json.dump would be the slow encoder
             write_file(folder / f"{name}.json", text)
@@ -5266,9 +5272,8 @@ def read_activity(store: Store, told: LogsRead) -> None:
         told.problems.append(f"the activity of days could not be stored: {error.what}; {error.fix}")
 
 
-def push_logs(local: Store, served: Store) -> None:
-    """Bring what was read of one machine's and user's logs to the server; responses alone if so told."""
-    alone = served.config.conversations is False
+def push_logs(local: Store, served: Store, alone: bool = False) -> None:
+    """Bring what was read of one machine's and user's logs to the other database, or of it the responses `alone`."""
     copy_months(local, served, MESSAGES_TABLE, " AND kind = 'response'" if alone else "")
     if not alone:
         copy_months(local, served, TOOLS_TABLE)
@@ -5884,6 +5889,18 @@ def owned_by(store: Store, machine_name: str, user_name: str) -> Store:
     return other
 
 
+def current_names(store: Store, owners: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Under which name these machines' and users' rows belong in a database where a machine may have got another since."""
+    owners = [*owners]
+    there = {*store.read_owners()} if owners else set()
+    return {
+        (machine, user): machine
+        if (machine, user) in there
+        else owned_by(store, machine, user).read_former_names().get(machine, machine)
+        for machine, user in owners
+    }
+
+
 UNREAD = "unread"
 
 
@@ -5926,10 +5943,12 @@ def replay_pending(store: Store, fixed: Fixed) -> int:
         else:
             waiting.append((saved.fetched_at, path, saved, replaced))
     imported = 0
+    names = current_names(store, ((saved.machine_name, saved.user_name) for _, _, saved, _ in waiting))
     for fetched_at, path, saved, replaced in sorted(waiting, key=lambda item: item[:2]):
-        owner = owned_by(store, saved.machine_name, saved.user_name)
+        machine = names[saved.machine_name, saved.user_name]
+        owner = owned_by(store, machine, saved.user_name)
         last = owner.read_last_import()
-        is_mine = (saved.machine_name, saved.user_name) == (config.machine_name, config.user_name)
+        is_mine = (machine, saved.user_name) == (config.machine_name, config.user_name)
         try:
             checked_settings(fixed if is_mine else last, saved.timezone, privacy, owner.config)
         except ImporterError as error:
@@ -5982,7 +6001,7 @@ def covers_all(newer: Mapping[str, Sequence[Record]], older: Mapping[str, Sequen
     return True
 
 
-def push_owner(local: Store, served: Store) -> dict[str, Plan]:
+def push_owner(local: Store, served: Store, responses_alone: bool = False) -> dict[str, Plan]:
     """Bring one machine's and user's rows from one database to another, by the same plan.
 
     What is there already, or is more there, stays; so it can be done again, and after an interruption. History goes
@@ -5991,7 +6010,7 @@ def push_owner(local: Store, served: Store) -> dict[str, Plan]:
     refuse_other_settings(local, served)
     push_history(local, served)
     push_forgotten(local, served)
-    push_logs(local, served)
+    push_logs(local, served, responses_alone)
     records: dict[str, list[Record]] = {}
     created: dict[ChildKey, datetime] = {}
     for report in REPORTS.values():
@@ -7050,9 +7069,13 @@ class Selection:
             return False  # a budget is for all machines and agents
         return not query.shown.own_period or (self.since is None and (not is_past or "today" in query.tunables))
 
+    def last_day_of(self, query: Query) -> date:
+        """The same, but today for a query that these days do not narrow."""
+        return self.last_day if self.holds_for(query) or not query.shown.own_period else self.today
+
     def values(self, query: Query) -> dict[str, str]:
         """What the query's tunables become: the zone, today, and the days that are asked for."""
-        values = {"zone": self.zone, "today": self.last_day.isoformat()}
+        values = {"zone": self.zone, "today": self.last_day_of(query).isoformat()}
         if self.days is not None and not query.shown.own_period:
             values["days"] = str(min(self.days, MOST_DAYS))
         values |= {name: str(dollars) for name, dollars in self.budgets.items()}
@@ -7062,7 +7085,7 @@ class Selection:
         """As ClickHouse's additional_table_filters, so that the queries stay those that one can paste."""
         # a query with `days` of its own looks at days before them, too, for averages and changes
         since = None if "days" in query.tunables or query.shown.own_period else self.since
-        until = self.last_day if self.last_day < self.today else None
+        until = self.last_day_of(query) if self.last_day_of(query) < self.today else None
         filters = {}
         for table, day in DAY_OF.items():
             columns = {"machine_name": self.machine, "user_name": self.payer if is_budget(query) else self.user}
@@ -8013,6 +8036,8 @@ def full_value(value: Any) -> Any:
     """A value for machines: days and times as ISO texts, fractions without the noise of their sums."""
     if isinstance(value, float):
         return round(value, DOLLAR_DIGITS)
+    if isinstance(value, (list, tuple)):
+        return [full_value(item) for item in value]
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -8038,9 +8063,8 @@ def rows_text(columns: Sequence[Column], rows: Iterable[Sequence[Any]], output_f
     names = [column.name for column in columns]
     if output_format == "json":
         return indented_json([dict(zip(names, row, strict=True)) for row in full])
-    if output_format == "csv":
-        return csv_text(names, full)
-    return markdown_table(columns, [["" if value is None else str(value) for value in row] for row in full])
+    flat = [["" if v is None else json_text(v) if isinstance(v, list) else v for v in row] for row in full]
+    return csv_text(names, flat) if output_format == "csv" else markdown_table(columns, [[*map(str, r)] for r in flat])
 
 
 EXPORT_PLACES: Mapping[str, Collection[str]] = {
@@ -8115,6 +8139,7 @@ class RunMetrics:
 
     exit_code: int = EXIT_FAILED
     seconds: float = 0.0
+    owner: Config | None = None  # whose reports were imported, where they are not of this machine and user
     outcome: Outcome | None = None
     stored: str = ""
 
@@ -8356,7 +8381,8 @@ def check_logs(fetched: FetchedReports, store: Store | None, is_known: bool) -> 
         )
         stored = {(source, day): tokens for source, day, tokens in rows}
     today = datetime.now(zoneinfo.ZoneInfo(fetched.timezone)).date()
-    soon = str(today - timedelta(days=max(period - AT_RISK_DAYS, 0)))
+    days_left = min(max(period - AT_RISK_DAYS, 0), (today - FIRST_DAY).days)  # who never deletes says a large number
+    soon = str(today - timedelta(days=days_left))
     forgotten = store.forgotten if store is not None else NOTHING_FORGOTTEN
     at_risk = [
         day
@@ -8934,13 +8960,16 @@ def run_import(config: Config, options: argparse.Namespace, screen: Screen) -> i
     except ImporterError as error:
         metrics.exit_code = error.exit_code
         raise
+    except KeyboardInterrupt:
+        metrics.exit_code = EXIT_INTERRUPTED
+        raise
     else:
         metrics.exit_code = code
         return code
     finally:
         if options.metrics_file is not None and not options.dry_run:
             metrics.seconds = time.monotonic() - began
-            write_metrics(options.metrics_file, config, metrics)
+            write_metrics(options.metrics_file, metrics.owner or config, metrics)
 
 
 def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen, metrics: RunMetrics) -> int:
@@ -8948,7 +8977,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
     clock = time.monotonic()
     saved = load_reports(options.from_json) if options.from_json is not None else None
     if saved is not None:
-        config = dataclasses.replace(
+        config = metrics.owner = dataclasses.replace(
             config, machine_name=options.machine_name or saved.machine_name, user_name=saved.user_name
         )
         log.info("--from-json reads no logs: messages and tool calls stay as they are stored")
@@ -9239,7 +9268,8 @@ def selected(
     until = date.fromisoformat(options.until) if options.until is not None else None
     since = date.fromisoformat(options.since) if options.since is not None else None
     if options.days is not None:
-        since = min(until or today, today) - timedelta(days=options.days - 1)
+        last = min(until or today, today)
+        since = last - timedelta(days=min(options.days - 1, max((last - FIRST_DAY).days, 0)))
     if since is not None and since > today:
         raise ImporterError(f"--since {since} is after today, {today} in {zone}", "give an earlier day", EXIT_USAGE)
     budgets = {"budget_day": config.budget_day, "budget_month": config.budget_month}
@@ -9521,24 +9551,11 @@ def embedded_databases(config: Config, screen: Screen) -> list[str]:
         return [name for (name,) in store.query(found, {"table": REPORTS["daily"].table})]
 
 
-def current_names(store: Store, owners: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Under which name these machines' and users' rows belong in a database where a machine may have got another since."""
-    there = {*store.read_owners()}
-    return {
-        (machine, user): machine
-        if (machine, user) in there
-        else owned_by(store, machine, user).read_former_names().get(machine, machine)
-        for machine, user in owners
-    }
-
-
 def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Everything in the embedded database goes to the server that CH_HOST names."""
     if config.embedded:
         raise ImporterError("--push-local: CH_HOST is not set", "set CH_HOST to the server to push to", EXIT_USAGE)
     here = dataclasses.replace(config, host=None)
-    # an import there would store as much of them; what --restore brings back was stored so before
-    config = dataclasses.replace(config, conversations=config.stores_conversations)
     names = embedded_databases(here, screen) if has_embedded_data(here) else []
     if not names:
         raise ImporterError(f"nothing is stored in {here.target}", "set CCUSAGE_DB_PATH to the folder to push from")
@@ -9553,7 +9570,9 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
         assert served is not None
         rows = []
         for (machine, user), name in current_names(served, local.read_owners()).items():
-            plans = push_owner(owned_by(local, machine, user), owned_by(served, name, user))
+            # an import there would store as much of conversations
+            alone = not config.stores_conversations
+            plans = push_owner(owned_by(local, machine, user), owned_by(served, name, user), alone)
             rows.append((f"{user} on {machine}", outcome_counts(plans)))
             log.info("pushed %s on %s", user, machine, extra=FILE_ONLY)
         show_counts(screen, f"Pushed to {config.target}", "whose", OUTCOMES, rows)
@@ -9650,10 +9669,13 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
             stored = {row.project or row.record_key[11:] for rows in rows_to_go(store, known).values() for row in rows}
             stored |= store.forgotten.projects  # of a run that was killed there may be no row left, but its messages
             if not (stored := stored & projects):
+                # as everywhere names are for this terminal alone, and an error is written to the log file, too
+                private = not screen.on_terminal or options.log_file is not None
+                names = shown_names(config)
                 raise unknown(
                     "--project",
                     options.project,
-                    {*shown_names(config).values()},
+                    names if private else names.values(),
                     "a project that is stored",
                     "--query projects",
                 )

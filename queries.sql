@@ -313,7 +313,8 @@ periods AS
         period.2 AS name,
         period.3 AS starts,
         period.4 AS starts_before,
-        least(starts_before + (today - starts), starts - 1) AS same_day_before
+        -- of a year by its name: one of the two may have a day more before it
+        if(name = 'year', today - INTERVAL 1 YEAR, least(starts_before + (today - starts), starts - 1)) AS same_day_before
     FROM
     (
         SELECT arrayJoin(
@@ -527,7 +528,7 @@ averaged AS
 )
 SELECT date, cost, tokens, average_of_7_days
 FROM averaged
-WHERE date > today - days
+WHERE date > today - days AND date <= today -- it is tomorrow already where somebody else works
 ORDER BY date;
 
 -- name: day_to_day
@@ -565,7 +566,7 @@ SELECT
     cost - cost_before AS change,
     if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent
 FROM compared
-WHERE date > today - days
+WHERE date > today - days AND date <= today -- it is tomorrow already where somebody else works
 ORDER BY date DESC;
 
 -- name: most_expensive_days
@@ -843,7 +844,8 @@ toDate(
     )
 ) AS first_day_before,
 (SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS recorded,
-least(first_day_before + (today - first_day), first_day - 1) AS same_day_before,
+-- of a year by its name: one of the two may have a day more before it
+if(period = 'year', addYears(today, -1), least(first_day_before + (today - first_day), first_day - 1)) AS same_day_before,
 used AS
 (
     SELECT
@@ -1298,10 +1300,21 @@ per_month AS
 (
     SELECT
         month,
-        sum(total_cost) AS cost,
-        sum(total_tokens) AS tokens,
+        max(month_cost) AS cost,
+        max(month_tokens) AS tokens,
         month = min(month) OVER () AND month = formatDateTime(recorded, '%Y-%m') AND toDayOfMonth(recorded) > 1 AS is_part
-    FROM ccusage_usage_monthly FINAL
+    FROM
+    (
+        SELECT month, sum(total_cost) AS month_cost, sum(total_tokens) AS month_tokens
+        FROM ccusage_usage_monthly FINAL
+        GROUP BY month
+        UNION ALL
+        -- as of a day in the past its month is what its days were until then: the whole month's row is not of that time
+        SELECT formatDateTime(date, '%Y-%m') AS month, sum(total_cost), sum(total_tokens)
+        FROM ccusage_usage_daily FINAL
+        WHERE date BETWEEN toStartOfMonth(today) AND today
+        GROUP BY month
+    )
     GROUP BY month
 ),
 compared AS
@@ -1311,8 +1324,11 @@ compared AS
         month = formatDateTime(today, '%Y-%m') AS so_far,
         cost,
         tokens,
-        -- nothing is held against a first month of which a part was not recorded
-        lagInFrame(if(is_part, NULL, cost)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS whole_before,
+        -- nothing is held against a first month of which a part was not recorded; one that is not there has cost nothing
+        lagInFrame((month, if(is_part, NULL, cost)), 1, ('', NULL)) OVER (ORDER BY month ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+            AS before,
+        formatDateTime(addMonths(toDate(concat(month, '-01')), -1), '%Y-%m') AS month_before,
+        if(before.1 = '' OR before.1 = month_before, before.2, 0) AS whole_before,
         if(so_far AND whole_before IS NOT NULL, last_month_to_same_day, whole_before) AS cost_before
     FROM per_month
 )
@@ -2832,7 +2848,16 @@ ORDER BY cost DESC, who;
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 sent AS
 (
-    SELECT source, machine_name, user_name, spawned_agent AS agent_id, subagent_type, state, agent_tokens, duration_ms
+    SELECT
+        source,
+        machine_name,
+        user_name,
+        spawned_agent AS agent_id,
+        subagent_type,
+        state,
+        agent_tokens,
+        duration_ms,
+        count() OVER (PARTITION BY source, machine_name, user_name, spawned_agent) AS its_uses -- one may be sent again
     FROM ccusage_tool_calls FINAL
     WHERE date > today - days AND (subagent_type != '' OR spawned_agent != '')
 ),
@@ -2848,7 +2873,7 @@ SELECT
     count() AS uses,
     countIf(state = 'error') AS failed,
     sum(agent_tokens) AS tokens,
-    sum(agent_cost) AS cost,
+    sum(agent_cost / its_uses) AS cost,
     cost / uses AS cost_per_use,
     quantileExactInclusive(0.5)(duration_ms) / 60000 AS median_minutes
 FROM sent
@@ -3411,7 +3436,13 @@ said AS
 ),
 versions AS
 (
-    SELECT session_id, source, machine_name, user_name, max(ccusage_messages.version) AS version
+    SELECT
+        session_id,
+        source,
+        machine_name,
+        user_name,
+        -- 2.0.14 comes after 2.0.9
+        argMax(ccusage_messages.version, arrayMap(part -> toUInt32OrZero(part), splitByChar('.', ccusage_messages.version))) AS version
     FROM ccusage_messages FINAL
     WHERE ccusage_messages.version != '' AND date > today - days
     GROUP BY session_id, source, machine_name, user_name
@@ -3497,15 +3528,15 @@ WITH 24 AS stale_after_hours
 SELECT
     machine_name,
     user_name,
-    maxIf(import_timestamp, status != 'failed') AS last_import,
+    maxOrNullIf(import_timestamp, status != 'failed') AS last_import, -- none: nothing was ever stored
     age('hour', last_import, now('UTC')) AS hours_ago,
-    hours_ago >= stale_after_hours AS is_stale,
+    ifNull(hours_ago >= stale_after_hours, true) AS is_stale,
     toString(argMax(status, (import_timestamp, created_at, import_id))) AS last_status,
     argMax(ccusage_version, (import_timestamp, created_at, import_id)) AS ccusage,
     argMax(timezone, (import_timestamp, created_at, import_id)) AS zone
 FROM ccusage_import_history FINAL
 GROUP BY machine_name, user_name
-ORDER BY last_import, machine_name, user_name;
+ORDER BY last_import NULLS FIRST, machine_name, user_name;
 
 -- name: last_import
 -- How old is the newest data, and of how many machines and users has none come for a day?
@@ -3904,7 +3935,7 @@ ORDER BY table, position;
 
 -- name: months_below_days
 -- Which months are less than the days stored of them?
--- shown: table "Months that are less than their days" | month, agent, machine_name, user_name, month_tokens ~, days_tokens ~,
+-- shown: table "Months that are less than their days" of its own period | month, agent, machine_name, user_name, month_tokens ~, days_tokens ~,
 --     month_cost $, days_cost $
 WITH both AS
 (
@@ -3978,7 +4009,7 @@ ORDER BY date DESC, agent, machine_name, user_name;
 
 -- name: orphaned_models
 -- Which models belong to a day, month, session or project's day that is not stored?
--- shown: table "Models without their record" | record_type, record_key id, agent, machine_name, user_name, models #
+-- shown: table "Models without their record" of its own period | record_type, record_key id, agent, machine_name, user_name, models #
 WITH records AS
 (
     SELECT 'daily' AS kind, toString(date) AS record_key, source, machine_name, user_name
@@ -4018,7 +4049,7 @@ ORDER BY record_type, record_key, agent, machine_name, user_name;
 
 -- name: orphaned_tool_calls
 -- Which tools were asked for by a response that is not stored?
--- shown: table "Tools without their response" | session_id id, machine_name, user_name, tools #
+-- shown: table "Tools without their response" of its own period | session_id id, machine_name, user_name, tools #
 WITH answered AS
 (
     SELECT cityHash64(bitShiftRight(message_id, 24), source, machine_name, user_name)

@@ -80,6 +80,8 @@ def test_days_at_risk_and_days_that_only_the_database_has(laptop: Machine) -> No
     assert int(check(laptop, 0)["days that only the database has"]["found"]) > 2
 
     write_logs(laptop.home, days=29, sessions_per_day=2, messages=30, seed=5, codex=False)  # new logs of old days
+    (laptop.home / ".claude" / "settings.json").write_text('{"cleanupPeriodDays": 999999}')  # never
+    assert "ok     days at risk: none" in laptop.imported("--check")
     (laptop.home / ".claude" / "settings.json").write_text('{"cleanupPeriodDays": 20}')
     found = check(laptop, 0)
     assert "deleted after 20 days" in found["days in the logs"]["found"]

@@ -40,6 +40,7 @@ def test_the_cron_job_is_given_every_variable() -> None:
     script = (ROOT / "setup_cronjob.sh").read_text(encoding="utf-8")
     given = script.split("readonly SETTINGS='")[1].split("'")[0].split()
     assert set(ci.VARIABLES) <= set(given)
+    assert set(ci.FOLDER_VARIABLES.values()) <= set(given)
 
 
 def test_readme_tells_every_default() -> None:
@@ -69,6 +70,8 @@ def test_readme_and_help_tell_the_same_exit_codes() -> None:
         ("CH_PORT", "http", "a whole number from 1 to 65535"),
         ("CH_PORT", "8123.5", "a whole number from 1 to 65535"),
         ("CH_DATABASE", "a`b", "a name of letters, digits, _ and -"),
+        ("CH_DATABASE", "restoring", "a name of letters, digits, _ and -, and none that is taken"),
+        ("CH_DATABASE", "System", "a name of letters, digits, _ and -, and none that is taken"),
         ("CH_PROTOCOL", "tcp", "http or https"),
         ("MACHINE_NAME", "a\nb", "a name of 1 to 255 printable characters"),
         ("CCUSAGE_USER", "x" * 256, "a name of 1 to 255 printable characters"),
@@ -102,6 +105,38 @@ def test_a_wrong_value_is_exit_2_with_its_variable_and_what_is_accepted(
     assert f"is not {accepted}" in stderr
     assert f"fix: set {variable} to " in stderr
     assert "Traceback" not in stderr
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    for address in ("https://ada:hunter2@example.org", "ada:hunter2@example.org:8443"):
+        with pytest.raises(ci.ImporterError, match="CH_HOST") as error:
+            read_config(CH_HOST=address)
+        assert "hunter2" not in error.value.what + error.value.fix
+        assert "example.org" in error.value.what
+
+
+def test_saved_reports_that_are_written_over_are_never_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = ci.FetchedReports("20.0.24", "UTC", "m", "u", "2026-11-21T00:00:00+00:00", {"daily": {}, "blocks": {}})
+    ci.save_reports(fetched, tmp_path)
+    write_file = ci.write_file
+
+    def killed(path: Path, text: str) -> None:
+        write_file(path, text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ci, "write_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ci.save_reports(fetched, tmp_path)
+    with pytest.raises(ci.ImporterError):
+        ci.load_reports(tmp_path)
+
+
+def test_as_many_days_as_one_likes() -> None:
+    options = ci.make_parser().parse_args(["--stats", "--until", "1990-01-01", "--days", "20000"])
+    selection, _ = ci.selected(read_config(), options, "UTC", ci.Screen(quiet=True, verbose=False))
+    assert str(selection.since) == "1970-01-01"
 
 
 @pytest.mark.parametrize(

@@ -454,7 +454,9 @@ def test_saved_reports_are_imported_elsewhere_as_their_owners(machine: Machine, 
     here = machine.sums()
     other = Machine(tmp_path / "other", settings={"CCUSAGE_BIN": "/nowhere"})
     other.home.mkdir()
-    other.imported("--quiet", "--from-json", str(folder))
+    metrics = tmp_path / "metrics.prom"
+    other.imported("--quiet", "--from-json", str(folder), "--metrics-file", str(metrics))
+    assert set(re.findall('machine="([^"]*)"', metrics.read_text(encoding="utf-8"))) == {"cut-off"}
     assert_same(other.sums(), here)
     assert other.query("SELECT DISTINCT machine_name, user_name FROM ccusage_usage_daily") == [("cut-off", "ada")]
 

@@ -526,7 +526,17 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
     refused(run(SETUP, *arguments, env=home_environment(tmp_path)), 2)
 
 
-@pytest.mark.parametrize("variable", ["CCUSAGE_DB_PATH", "CLAUDE_CONFIG_DIR", "XDG_CONFIG_HOME", "SSL_CERT_FILE"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "CCUSAGE_DB_PATH",
+        "CLAUDE_CONFIG_DIR",
+        "XDG_CONFIG_HOME",
+        "SSL_CERT_FILE",
+        "CCUSAGE_EXPORT",
+        "NPM_CONFIG_USERCONFIG",
+    ],
+)
 def test_relative_paths_are_refused(tmp_path: Path, variable: str) -> None:
     environment = fake_crontab(tmp_path, 'cp "$1" "$table"') | {variable: "here/db"}
     refused(run(SETUP, env=environment, cwd=tmp_path), 2, variable, "here/db")

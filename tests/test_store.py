@@ -556,6 +556,15 @@ def run(store: ci.Store, reports: FetchedReports) -> ci.Outcome:
     return ci.import_reports(ci.Past(store), reports, store.read_last_import(), time.monotonic())
 
 
+def test_saved_reports_of_a_machine_that_has_got_another_name_are_stored_under_that(store: ci.Store) -> None:
+    saved = fetched(store, {"2026-11-19": 100})
+    ci.save_reports(saved, ci.pending_folder(store.config) / "saved")
+    renamed = ci.owned_by(store, "new name", store.config.user_name)
+    renamed.write_forgotten("machine", store.config.machine_name)
+    assert ci.replay_pending(renamed, ci.Fixed(saved.timezone, ci.privacy_of(store.config).fingerprint)) == 1
+    assert (tokens(store), tokens(renamed)) == ({}, {"2026-11-19": 100})
+
+
 def tokens(store: ci.Store) -> dict[str, int]:
     return {key: row.usage.total for (_, key), row in store.read_stored(ci.scope_of(RECORDS))["daily"].items()}
 
