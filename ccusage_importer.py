@@ -4656,7 +4656,10 @@ def do_without_dataframes() -> None:
 def open_store(config: Config) -> Store:
     """Connect to the server or open the embedded engine. Takes 0.3 s embedded: call it in a thread."""
     do_without_dataframes()
-    foreign = Path("config.xml").absolute()
+    try:
+        foreign = Path("config.xml").absolute()
+    except FileNotFoundError as error:
+        raise ImporterError("the folder in which this runs was removed", "run in another folder") from error
     if config.embedded and foreign.exists():  # its <path> would lead the data elsewhere
         raise ImporterError(f"the embedded engine would take {foreign} for its own settings", "run in another folder")
     try:

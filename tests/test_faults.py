@@ -531,6 +531,19 @@ def test_a_configuration_in_the_current_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path) -> None:
+    environment = sample_logs.sandbox_environment(tmp_path) | embedded(tmp_path)
+    (tmp_path / "gone").mkdir()
+    removing = 'rmdir ../gone; exec "$@"'
+    command = [sys.executable, str(IMPORTER), "--from-json", str(ROOT / "tests" / "recorded" / "20.0.24")]
+    result = subprocess.run(
+        ["sh", "-c", removing, "sh", *command],
+        env=environment, cwd=tmp_path / "gone", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "error: the folder in which this runs was removed" in result.stderr
+
+
 def test_no_space_for_the_embedded_database(
     story: Story, expected: dict[str, list[tuple[Any, ...]]], tmp_path: Path
 ) -> None:
