@@ -2813,12 +2813,13 @@ def unsettled(
     records: Mapping[str, Sequence[Record]],
     stored: Mapping[str, Mapping[Key, Stored]],
     everything: Collection[date] = (),
+    more: Collection[date] = (),
 ) -> Unsettled:
-    """What has to be held against the messages; with the days of `everything` these, and all that are stored, too.
+    """What has to be held against the messages; with the days of `everything` these, and all that are stored, too; and `more`.
 
     Gaps hold no messages: one that is new or another follows blocks that are.
     """
-    told: set[date] = set()
+    told: set[date] = {*more}
     sessions: set[str] = set()
     starts: list[datetime] = []
     for name in ("daily", "projects", "session", "blocks"):
@@ -2849,6 +2850,19 @@ def unsettled(
         row.began for row in stored["session"].values() if row.ended >= since - MARGIN and row.coverage.is_covered
     ]
     return Unsettled(frozenset(days), frozenset(sessions), min(starts, default=EPOCH) - MARGIN)
+
+
+def days_of_new_sessions(sums: Iterable[MessageSum], stored: Mapping[Key, Stored]) -> set[date]:
+    """The days of sessions that are new, or begin earlier than is stored.
+
+    What they have of these days may have been another's before, as with a fork: the days' own rows do not tell.
+    """
+    return {
+        item.day
+        for item in sums
+        if item.session_id
+        and ((old := stored.get((CLAUDE, item.session_id))) is None or item.first.replace(microsecond=0) < old.began)
+    }
 
 
 def told_days(records: Mapping[str, Sequence[Record]]) -> dict[date, Usage]:
@@ -5092,17 +5106,45 @@ def parse_conversations(sql: str) -> dict[str, str]:
     return {name: split_statements(text)[0] for name, text in named_parts(sql).items()}
 
 
+@functools.cache
+def zone_offsets(zone: str) -> tuple[list[int], list[int]]:
+    """Since when which offset from UTC holds in a zone: epoch seconds, ascending, and seconds.
+
+    From this system's tables, as ccusage has them: the engine has its own, of another year, and some country has changed
+    its zone since. Before 2020 and after 2040 the nearest of these offsets.
+    """
+    place = zoneinfo.ZoneInfo(zone)
+
+    def offset(moment: int) -> int:
+        return round(datetime.fromtimestamp(moment, place).utcoffset().total_seconds())  # type: ignore[union-attr]
+
+    moment, last = (int(datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()) for year in (2020, 2040))
+    step, smallest = 3 * 86_400, 900  # around Ramadan some change twice within two weeks
+    since, offsets = [0], [offset(moment)]
+    while moment < last:
+        following = moment + step
+        if offset(following) != offsets[-1]:
+            quarters = range(moment, following + smallest, smallest)
+            following = quarters[bisect.bisect_left(quarters, True, key=lambda at: offset(at) != offsets[-1])]
+            since.append(following)
+            offsets.append(offset(following))
+        moment = following
+    return since, offsets
+
+
 def parameters_of(config: Config, zone: str) -> dict[str, Any]:
     """What the statements of conversations.sql are told. The key of the hash as RFC 2104 has it: its two pads."""
     key = config.project_hash_key.encode()
     key = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     privacy = privacy_of(config).fingerprint.partition("-")[0]
+    since, offsets = zone_offsets(zone)
     return {
         "privacy": privacy,
         "inner_pad": bytes(byte ^ 0x36 for byte in key).hex() if privacy == "hmac" else "",
         "outer_pad": bytes(byte ^ 0x5C for byte in key).hex() if privacy == "hmac" else "",
         "conversations": config.stores_conversations,
-        "zone": zone,
+        "since": since,
+        "offsets": offsets,
         "machine": config.machine_name,
         "user": config.user_name,
         "reader": reader_of(config),
@@ -5538,11 +5580,19 @@ def read_messages(
     everything: Collection[date],
 ) -> Messages:
     """What the stored messages say of the rows of which ccusage says something new, with costs."""
-    open_rows = unsettled(records, stored, everything)
-    first = past.store.forgotten.messages if past.store is not None else date.min
-    if first > date.min:
-        open_rows = dataclasses.replace(open_rows, days=frozenset(day for day in open_rows.days if day >= first))
-    sums = read_message_sums(past.store, open_rows) if past.store is not None else []
+    if past.store is None:
+        return NO_MESSAGES
+    first = past.store.forgotten.messages
+    more: set[date] = set()
+    while True:
+        open_rows = unsettled(records, stored, everything, more)
+        if first > date.min:
+            open_rows = dataclasses.replace(open_rows, days=frozenset(day for day in open_rows.days if day >= first))
+        sums = read_message_sums(past.store, open_rows)
+        unseen = {day for day in days_of_new_sessions(sums, stored["session"]) if day >= first} - open_rows.days - more
+        if not unseen:
+            break
+        more |= unseen
     if not sums:  # none are to be had: no logs, or none that were read
         return NO_MESSAGES
     told = model_days(records.get("projects", ()))
@@ -5555,7 +5605,7 @@ def read_messages(
     missed = missed_days(open_rows.days, sums, of_days)
     silent = open_rows.sessions - {item.session_id for item in sums}
     silent -= partly_forgotten([*records.get("session", ()), *stored["session"].values()], first)
-    copies = past.store.read_logged_sessions(silent) if past.store is not None and silent else frozenset()
+    copies = past.store.read_logged_sessions(silent) if silent else frozenset()
     whole = (open_rows.days & of_days.keys()) - missed.keys()
     return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies, first)
 

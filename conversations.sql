@@ -464,7 +464,7 @@ WITH
     )
 SELECT
     messages.* EXCEPT (number, rank, size_rank, lines),
-    toDate(started_at, {zone:String}) AS date,
+    toDate(addSeconds(started_at, {offsets:Array(Int32)}[arrayLastIndex(since -> since <= started_at, {since:Array(DateTime('UTC'))})])) AS date,
     'claude' AS source,
     {machine:String} AS machine_name,
     {user:String} AS user_name,
@@ -523,7 +523,7 @@ SELECT
     answered_in.11.1 != 0 AS is_answered,
     is_answered AND answered_in.11.2 = 'ok' AS is_done,
     multiIf(NOT asked_in.6, 0, asked_in.7) AS api_id,
-    toDate(started_at, {zone:String}) AS date,
+    toDate(addSeconds(started_at, {offsets:Array(Int32)}[arrayLastIndex(since -> since <= started_at, {since:Array(DateTime('UTC'))})])) AS date,
     multiIf(
         NOT is_answered, 0,
         answered_in.7 > 0, answered_in.7,

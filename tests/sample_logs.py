@@ -67,6 +67,20 @@ PRIVATE_VARIABLES = (
 )
 
 
+def say(home: Path, session: str, *moments: datetime) -> None:
+    """A response of 100 tokens at each of these."""
+    log = home / ".claude" / "projects" / "-p" / f"{session}.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    usage = {"input_tokens": 60, "output_tokens": 40, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+    with log.open("a", encoding="utf-8") as file:
+        for at in moments:
+            name = f"{session}_{at:%d%H%M}"
+            message = {"id": f"msg_{name}", "model": "claude-sonnet-4-20250514", "role": "assistant", "usage": usage}
+            told: dict[str, Any] = {"type": "assistant", "timestamp": timestamp(at), "sessionId": session}
+            told |= {"version": "2.0.14", "uuid": name, "requestId": f"req_{name}", "message": message, "cwd": "/p"}
+            file.write(compact(told) + "\n")
+
+
 def sandbox_environment(home: Path) -> dict[str, str]:
     """The environment of this process, led to `home` and away from the user's own data and server."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(PRIVATE_VARIABLES)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import json
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 import time
+import zoneinfo
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,6 +24,8 @@ import pytest
 import sample_logs
 from conftest import IMPORTER, NEW_VERSIONS, NEWEST, OLD_VERSIONS, USAGE_TABLES, Machine, thorough
 from importer_process import run_importer
+
+import ccusage_importer as ci
 
 VERSIONS = [NEWEST, *thorough(*OLD_VERSIONS, *NEW_VERSIONS[:-1])]  # the simulator takes all
 OLD_COMMANDS = {
@@ -546,6 +550,64 @@ def test_what_was_read_while_reports_failed_is_in_all_tables_once_they_work(
     machine.delete_logs_before(days=4)
     machine.imported("--quiet")
     assert tokens_by_key(machine) == tokens_by_key(whole)
+
+
+MAY = datetime(2026, 5, 1, 9, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("version", [NEWEST, "18.0.11", *thorough("19.0.3")])
+def test_a_session_that_is_forked_days_later_is_counted_once(tmp_path: Path, version: str) -> None:
+    """The fork's name comes first, so all that it has copied is its own, though the days of that say what they said."""
+    machine = Machine(tmp_path / "home", version)
+    logs = machine.home / ".claude" / "projects" / "-p"
+    sample_logs.say(machine.home, "s5", *(MAY + timedelta(minutes=n) for n in range(4)))
+    sample_logs.say(machine.home, "s9", MAY + timedelta(minutes=30))
+    machine.imported("--quiet")
+    shutil.copy(logs / "s5.jsonl", logs / "s1.jsonl")
+    sample_logs.say(machine.home, "s1", MAY + timedelta(days=3))
+    machine.imported("--quiet")
+    sessions = "SELECT session_id, total_tokens FROM ccusage_usage_sessions FINAL ORDER BY ALL"
+    assert machine.query(sessions) == [("s1", 500), ("s9", 100)]
+    (logs / "s5.jsonl").unlink()
+    machine.imported("--quiet")
+    assert machine.query(sessions) == [("s1", 500), ("s9", 100)]
+
+
+def test_a_log_in_place_of_another_that_says_as_much_is_counted_too(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "home")
+    sample_logs.say(machine.home, "one", MAY)
+    sample_logs.say(machine.home, "two", MAY + timedelta(minutes=1))
+    machine.imported("--quiet")
+    (machine.home / ".claude" / "projects" / "-p" / "one.jsonl").unlink()
+    sample_logs.say(machine.home, "new", MAY)
+    machine.imported("--quiet")
+    assert {sum(row[-1] for row in rows) for rows in tokens_by_key(machine).values()} == {300}
+
+
+def test_days_are_cut_by_this_systems_tables_of_zones(tmp_path: Path) -> None:
+    """ccusage reads these, too; the engine has its own, in which Vancouver is not where Tokyo is."""
+    zones = tmp_path / "zones" / "America"
+    zones.mkdir(parents=True)
+    [system, *_] = (folder for folder in map(Path, zoneinfo.TZPATH) if (folder / "Asia" / "Tokyo").exists())
+    shutil.copy(system / "Asia" / "Tokyo", zones / "Vancouver")
+    shutil.copy(system / "UTC", zones.parent)
+    machine = Machine(tmp_path / "home")
+    sample_logs.say(machine.home, "s", MAY + timedelta(hours=11), MAY + timedelta(hours=5), MAY + timedelta(hours=6))
+    tables = {"TZDIR": str(zones.parent), "PYTHONTZPATH": str(zones.parent)}
+    environment = machine.environment(CCUSAGE_TIMEZONE="America/Vancouver", **tables)
+    subprocess.run([sys.executable, str(IMPORTER), "--quiet"], env=environment, check=True)
+    days = "SELECT toString(date), total_tokens, toString(coverage) FROM ccusage_usage_daily FINAL ORDER BY ALL"
+    assert machine.query(days) == [("2026-05-01", 100, "messages"), ("2026-05-02", 200, "messages")]
+
+
+@pytest.mark.parametrize("zone", ["America/Vancouver", "Africa/Casablanca", "Australia/Lord_Howe", "UTC", "Asia/Gaza"])
+def test_offsets_of_a_zone_are_those_that_python_knows(zone: str) -> None:
+    since, offsets = ci.zone_offsets(zone)
+    for moment in range(1_577_836_800, 2_208_988_800, 300_007):
+        offset = datetime.fromtimestamp(moment, zoneinfo.ZoneInfo(zone)).utcoffset()
+        assert offset == timedelta(seconds=offsets[bisect.bisect_right(since, moment) - 1])
+    for moment in since[1:]:
+        assert offsets[since.index(moment)] != offsets[since.index(moment) - 1]
 
 
 def test_more_sessions_than_go_into_a_parameter(tmp_path: Path) -> None:

@@ -132,34 +132,17 @@ WORK = "SELECT (SELECT count() FROM ccusage_messages FINAL WHERE kind != 'respon
 SESSIONS = "SELECT groupArray((session_id, total_tokens)) FROM (SELECT * FROM ccusage_usage_sessions FINAL ORDER BY session_id)"
 
 
-def say(machine: Machine, session: str, *moments: datetime) -> None:
-    """A response of 100 tokens at each of these."""
-    log = machine.home / ".claude" / "projects" / "-p" / f"{session}.jsonl"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    usage = {"input_tokens": 60, "output_tokens": 40, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
-    with log.open("a", encoding="utf-8") as file:
-        for at in moments:
-            name = f"{session}_{at:%d%H%M}"
-            message = {"id": f"msg_{name}", "model": "claude-sonnet-4-20250514", "role": "assistant", "usage": usage}
-            told: dict[str, Any] = {
-                "type": "assistant",
-                "timestamp": sample_logs.timestamp(at),
-                "sessionId": session,
-                "version": "2.0.14",
-            }
-            told |= {"uuid": name, "requestId": f"req_{name}", "message": message, "cwd": "/p"}
-            file.write(sample_logs.compact(told) + "\n")
-
-
 def test_what_lies_on_both_sides_of_a_forgotten_day_grows_while_its_log_is_there(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "home")
     border = datetime.combine(DAY, datetime.min.time(), timezone.utc)
-    say(machine, "s", border - timedelta(hours=1), border + timedelta(minutes=30))
+    sample_logs.say(machine.home, "s", border - timedelta(hours=1), border + timedelta(minutes=30))
     machine.imported("--quiet")
     machine.imported("--forget", "--before", str(DAY), "--conversations", "--yes", "--quiet")
     machine.imported("--quiet")
     for number in (1, 3):
-        say(machine, "s", *(border + timedelta(hours=1, minutes=10 * number + n) for n in range(number)))
+        sample_logs.say(
+            machine.home, "s", *(border + timedelta(hours=1, minutes=10 * number + n) for n in range(number))
+        )
         machine.imported("--quiet")
     told = machine.query(
         "SELECT (SELECT sum(total_tokens) FROM ccusage_usage_sessions FINAL),"
@@ -179,13 +162,13 @@ def test_a_month_of_which_some_days_are_forgotten_grows_when_the_logs_of_these_a
             " FROM ccusage_usage_monthly FINAL"
         )
 
-    say(machine, "early", *(noon + timedelta(minutes=n) for n in range(5)))
-    say(machine, "late", noon + timedelta(days=1))
+    sample_logs.say(machine.home, "early", *(noon + timedelta(minutes=n) for n in range(5)))
+    sample_logs.say(machine.home, "late", noon + timedelta(days=1))
     machine.imported("--quiet")
     [(_, cost, _, _)] = months()
     machine.imported("--forget", "--before", "2026-05-11", "--yes", "--quiet")
     for number in range(2):
-        say(machine, "late", noon + timedelta(days=1, minutes=1 + number))
+        sample_logs.say(machine.home, "late", noon + timedelta(days=1, minutes=1 + number))
         machine.imported("--quiet")
         assert months() == [(tokens := 700 + 100 * number, pytest.approx(cost * tokens / 600), tokens - 500, tokens)]
         (machine.home / ".claude/projects/-p/early.jsonl").unlink(missing_ok=True)
@@ -199,10 +182,10 @@ def test_what_a_killed_import_had_deleted_is_brought_back_before_anything_is_for
 ) -> None:
     machine = Machine(tmp_path / "home")
     noon = datetime.combine(DAY, datetime.min.time(), timezone.utc) + timedelta(hours=12)
-    say(machine, "gone", noon, noon + timedelta(minutes=1), noon + timedelta(minutes=2))
+    sample_logs.say(machine.home, "gone", noon, noon + timedelta(minutes=1), noon + timedelta(minutes=2))
     machine.imported("--quiet")
     (machine.home / ".claude/projects/-p/gone.jsonl").unlink()
-    say(machine, "new", noon + timedelta(minutes=3))
+    sample_logs.say(machine.home, "new", noon + timedelta(minutes=3))
     assert killed(machine, step)
     machine.imported("--forget", "--before", str(NOW.date()), "--conversations", "--yes", "--quiet")
     machine.imported("--quiet")
