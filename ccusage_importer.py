@@ -2663,7 +2663,8 @@ def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence
 
     `known` is what ccusage said of it: now, and when it was stored. Where it was of exactly these tokens its cost is
     shared by weight, and so is their sum where they are of exactly these together: of logs that are gone, and of others
-    that came. Else the rate is that of the larger one, unless caches of both lengths were written, whose shares in it
+    that came. What cost nothing then has no say where a part of it costs something now: its price has become known. Else
+    the rate is that of the larger one, unless caches of both lengths were written, whose shares in it
     nobody knows: then that of the same model on the nearest day of which ccusage said all. Nothing costs less than a part.
     """
     whole: defaultdict[ModelDay, list[MessageSum]] = defaultdict(list)
@@ -2674,10 +2675,13 @@ def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence
     for key, items in whole.items():
         tokens = sum_usage(item.usage for item in items).tokens[:4]
         said = known.get(key, ())
-        together = [sum_usage(said)] if all(part.cost for part in said) else []
-        costs = [part.cost for part in (*said, *together) if part.tokens[:4] == tokens]
+        priced = [part for part in said if part.cost]
+        together = [sum_usage(said)] if len(priced) == len(said) else []
+        costs = [part.cost for part in (*(priced or said), *together) if part.tokens[:4] == tokens]
         if costs and any(tokens):
-            rates[key] = exact[key[2]][key[1]] = max(costs) / sum(item.weight for item in items)
+            rates[key] = max(costs) / sum(item.weight for item in items)
+            if rates[key]:
+                exact[key[2]][key[1]] = rates[key]
     for key in whole.keys() - rates.keys():
         _, day, model = key
         written = sum(item.usage.cache_creation for item in whole[key])
@@ -2970,6 +2974,7 @@ def plan_covered(
         is_missed = not covered.complete and record is not None and record.usage.total > made.usage.total
         tells = record is not None and says_the_same(record.usage, made.usage, rules)
         is_whole = old is not None and old.usage.tokens == made.usage.tokens
+        is_cheap = old is not None and old.usage.cost < least_cost(old, made, record) - COST_TOLERANCE
         if record is not None and tells and not is_older and (record.usage.tokens == made.usage.tokens or not is_whole):
             if (
                 old is not None
@@ -2984,11 +2989,20 @@ def plan_covered(
             plan.put(resting_on(record, Coverage.LOWERED), old)
         elif is_older or is_lowered or is_missed:
             rest += [record] if record is not None else []
-        elif is_whole or (old is not None and says_the_same(old.usage, made.usage, rules)):
+        elif not is_cheap and (is_whole or (old is not None and says_the_same(old.usage, made.usage, rules))):
             plan.unchanged.append(made)  # with the cost that it has
         else:
             plan.put(made, old)
     return plan, rest
+
+
+def least_cost(old: Stored, made: Record, told: Record | None) -> float:
+    """What a stored row of the same messages costs at least: a month as its days, and any row that had no price at all as
+    its messages; else as what ccusage still tells of it.
+    """
+    if old.report == "monthly" or is_free(old.usage):
+        return made.usage.cost
+    return told.usage.cost if told is not None else 0.0
 
 
 def plan_sums(
@@ -3277,7 +3291,10 @@ def months_to_sum(fetched: Sequence[Record], stored: Mapping[Key, Stored], days:
         month, old = by_key.get(key), stored.get(key)
         total = sum_usage(row.usage for row in its_days)
         if say_all(key[1], its_days, rules):  # and less than before where they were counted twice
-            stands = any(row is not None and row.usage.tokens == total.tokens for row in (month, old))
+            stands = any(
+                row is not None and row.usage.tokens == total.tokens and row.usage.cost > total.cost - COST_TOLERANCE
+                for row in (month, old)
+            )
         else:
             stands = month is not None and month.usage.covers(total)
             stands |= (
