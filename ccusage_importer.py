@@ -1302,6 +1302,7 @@ MAX_MODELS = 2**16 - 1
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2105, 12, 31)  # what ClickHouse's DateTime can hold
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 CLAUDE = "claude"  # the source whose logs are read
+CODEX = "codex"
 SYNTHETIC_MODEL = "<synthetic>"  # Claude Code's own error messages, no model of a user's
 # Anywhere a slash, or what Claude Code and others make of one: -home-ada-code-shop, C--Users-ada, --home-ada--.
 HOLDS_A_PATH = re.compile(r"[/\\]|^~|(^|[^0-9A-Za-z])-[0-9A-Za-z]")
@@ -3334,6 +3335,27 @@ def plan_months(
     targets = [record for record in rest if record.key not in short]
     plan.add(plan_report("monthly", targets + [made[key] for key in sorted(short)], stored, rules))
     return plan
+
+
+def known_again(sessions: Sequence[Record], stored: Mapping[Key, Stored]) -> list[Record]:
+    """The fetched sessions, of Codex under the ids that they are stored with.
+
+    ccusage takes the place of the log for the id, and Codex moves a conversation's log when it is archived.
+    """
+
+    def name_of(session_id: str) -> str:
+        return session_id.rpartition("/")[2]
+
+    told = {record.key for record in sessions}
+    moved = {name_of(key[1]): key[1] for key in stored.keys() - told if key[0] == CODEX}
+
+    def known(record: Record) -> Record:
+        if record.source != CODEX or record.key in stored or name_of(record.record_key) not in moved:
+            return record
+        session_id = moved.pop(name_of(record.record_key))
+        return dataclasses.replace(record, record_key=session_id, columns={**record.columns, "session_id": session_id})
+
+    return [known(record) for record in sessions]
 
 
 def whole_projects(sessions: Plan, projects: Plan, stored: Mapping[Key, Stored]) -> set[Key]:
@@ -5660,6 +5682,8 @@ def plan_import(
         # these tell no sessions but whole projects: the messages do
         records = {**records, "session": [r for r in records.get("session", ()) if r.source != CLAUDE]}
     stored = past.rows(records, bool(everything))
+    if "session" in records:
+        records = {**records, "session": known_again(records["session"], stored["session"])}
     repriced: Collection[tuple[str, Key]] = frozenset()
     if not config.allow_shrink:
         suspects = lacking_a_price(records, stored)

@@ -67,7 +67,7 @@ PRIVATE_VARIABLES = (
 )
 
 
-def say(home: Path, session: str, *moments: datetime) -> None:
+def say(home: Path, session: str, *moments: datetime, model: str = "claude-sonnet-4-20250514") -> None:
     """A response of 100 tokens at each of these."""
     log = home / ".claude" / "projects" / "-p" / f"{session}.jsonl"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def say(home: Path, session: str, *moments: datetime) -> None:
     with log.open("a", encoding="utf-8") as file:
         for at in moments:
             name = f"{session}_{at:%d%H%M}"
-            message = {"id": f"msg_{name}", "model": "claude-sonnet-4-20250514", "role": "assistant", "usage": usage}
+            message = {"id": f"msg_{name}", "model": model, "role": "assistant", "usage": usage}
             told: dict[str, Any] = {"type": "assistant", "timestamp": timestamp(at), "sessionId": session}
             told |= {"version": "2.0.14", "uuid": name, "requestId": f"req_{name}", "message": message, "cwd": "/p"}
             file.write(compact(told) + "\n")

@@ -584,6 +584,40 @@ def test_a_log_in_place_of_another_that_says_as_much_is_counted_too(tmp_path: Pa
     assert {sum(row[-1] for row in rows) for rows in tokens_by_key(machine).values()} == {300}
 
 
+def test_a_price_that_becomes_known_when_some_logs_are_gone_is_taken_for_all(tmp_path: Path) -> None:
+    whole = Machine(tmp_path / "whole")
+    for session, at in (("s1", MAY), ("s2", MAY + timedelta(minutes=20)), ("s3", MAY + timedelta(days=1))):
+        sample_logs.say(whole.home, session, at, model="claude-opus-4-6")
+    shutil.copytree(whole.home, tmp_path / "home")
+    machine = Machine(tmp_path / "home", "17.2.1")
+    assert "knows no price for claude-opus-4-6" in machine.run("--quiet").stderr
+    assert {cost for of_all in machine.sums().values() for _, cost in of_all.values()} == {0}
+    (machine.home / ".claude" / "projects" / "-p" / "s1.jsonl").unlink()
+    machine.version = NEWEST
+    machine.imported("--quiet")
+    whole.imported("--quiet")
+    assert_same(machine.sums(), whole.sums())
+    machine.imported("--quiet")
+    assert_same(machine.sums(), whole.sums())
+
+
+def test_a_conversation_of_codex_that_is_archived_stays_one_session(tmp_path: Path) -> None:
+    """ccusage's id is where the log lies, and archiving moves it."""
+    machine = Machine(tmp_path / "home")
+    sample_logs.write_logs(machine.home, days=6, sessions_per_day=1, messages=5)
+    machine.imported("--quiet")
+    sessions = "SELECT session_id, total_tokens FROM ccusage_usage_sessions FINAL ORDER BY ALL"
+    before = machine.query(sessions)
+    first, *_ = logs = sorted((machine.home / ".codex" / "sessions").rglob("*.jsonl"))
+    archived = machine.home / ".codex" / "archived_sessions" / first.name
+    archived.parent.mkdir()
+    for source, target in ((first, archived), (archived, first)):
+        source.rename(target)
+        machine.imported("--quiet")
+        assert machine.query(sessions) == before
+        assert len(logs) == len([row for row in before if "rollout" in row[0]])
+
+
 def test_days_are_cut_by_this_systems_tables_of_zones(tmp_path: Path) -> None:
     """ccusage reads these, too; the engine has its own, in which Vancouver is not where Tokyo is."""
     zones = tmp_path / "zones" / "America"
