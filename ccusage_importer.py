@@ -2866,6 +2866,7 @@ def days_of_new_sessions(sums: Iterable[MessageSum], stored: Mapping[Key, Stored
         item.day
         for item in sums
         if item.session_id
+        and item.usage.total
         and ((old := stored.get((CLAUDE, item.session_id))) is None or item.first.replace(microsecond=0) < old.began)
     }
 
@@ -3023,6 +3024,10 @@ def plan_sums(
             continue  # of a project that was forgotten, or of what began before
         if item.day in messages.days or "date" not in sum_of:
             made["/".join(str(getattr(item, field)) for field in sum_of.values())].append(item)
+    if report == "session":  # one of API errors alone is none to ccusage
+        told = {record.record_key for record in fetched}
+        for key in [k for k, its in made.items() if k not in told and not any(item.usage.total for item in its)]:
+            del made[key]
     gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
     elsewhere = [record for record in fetched if record.record_key not in made and messages.has_elsewhere(record)]
     left_out = {record.key for record in elsewhere}

@@ -250,7 +250,7 @@ class Writer:
         rng = self.chances("forks")
         for _ in range(self.days // 4):
             project, source, _, end = rng.choice(self.sessions)
-            at = end + timedelta(hours=rng.choice((-0.1, 1, 20, 45)))
+            at = end + timedelta(hours=rng.choice((-0.1, 1, 20, 45, 75, 130, 240)))
             fork = self.session_id(rng)
             folder = sample_logs.claude_folder(project)
             self.add(at, Fork(f"{folder}/{source}.jsonl", f"{folder}/{fork}.jsonl", rng.random() < 0.5))

@@ -464,6 +464,23 @@ def test_an_active_block_has_burn_rate_and_projection() -> None:
     assert (columns["is_active"], columns["burn_rate"], columns["projection"]) == (0, None, None)
 
 
+def test_a_session_without_a_token_is_one_where_ccusage_says_so() -> None:
+    messages = known(message(9, 0, session="a"), message(10, 0, session="b"), message(10, 5, session="c"))
+    plan = ci.plan_sums("session", [session("b", 0)], index(session("a", 0, MESSAGES)), messages)
+    assert totals(plan) == {"new": {"b": 0, "c": 5}, "removed": {"a": 0}}
+
+
+def test_days_of_sessions_that_are_new_or_begin_earlier_are_held_against_their_messages() -> None:
+    stored = index(session("known", 5), session("earlier", 5))
+    sums = [
+        *(message(9, 5, session=name) for name in ("known", "")),
+        message(10, 0, session="of errors"),
+        message(24 + 9, 5, session="new"),
+        message(-3, 5, session="earlier"),
+    ]
+    assert ci.days_of_new_sessions(sums, stored) == {date(2026, 11, 11), date(2026, 11, 9)}
+
+
 # ---- months -------------------------------------------------------------------------------------------
 
 
