@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -9,7 +10,7 @@ import re
 import shutil
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -883,6 +884,12 @@ def test_rows_by_hand(by_hand: Answers) -> None:
 # ---- dates and rows that are seldom met -----------------------------------------------------------------
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ci.Store]:
+    with contextlib.closing(open_store(tmp_path)) as opened:
+        yield opened
+
+
 def asked(
     store: ci.Store, name: str, *columns: str, today: date | None = None, **narrowed: Any
 ) -> list[tuple[Any, ...]]:
@@ -891,99 +898,87 @@ def asked(
     return [tuple(row[column] for column in columns) for row in ci.ask_query(store, QUERIES[name], selection).dicts()]
 
 
-def test_months_without_usage_cost_nothing_and_a_month_that_is_past_is_as_of_its_day(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    try:
-        days = (date(2024, 1, 1), 1.0), (date(2024, 3, 2), 2.0), (date(2024, 3, 20), 4.0), (date(2024, 4, 1), 8.0)
-        records = [day_record("claude", day, a=used(10, cost)) for day, cost in days]
-        records += [
-            month_record("claude", f"2024-0{month}", a=used(20, cost)) for month, cost in ((1, 1.0), (3, 6.0), (4, 8.0))
-        ]
-        write(store, "m", "u", records)
-        columns = ("month", "cost", "change")
-        assert asked(store, "months", *columns, today=date(2024, 5, 9)) == [
-            ("2024-04", 8.0, 2.0),
-            ("2024-03", 6.0, 6.0),
-            ("2024-01", 1.0, None),
-        ]
-        assert store.query("SELECT month, cost_change FROM ccusage_v_monthly_trends") == [
-            ("2024-04", 2.0),
-            ("2024-03", 6.0),
-            ("2024-01", None),
-        ]
-        as_of = {"today": date(2024, 5, 9), "until": date(2024, 3, 10)}
-        assert asked(store, "months", *columns, **as_of) == [("2024-03", 2.0, 2.0), ("2024-01", 1.0, None)]
-        # what no day narrows is of all days
-        assert asked(store, "rows_by_machine", "days", "months", **as_of) == [(4, 3)]
-        assert asked(store, "months_below_days", "month", **as_of) == []
-        assert asked(store, "orphaned_models", "models", since=date(2024, 3, 15)) == []
-        store.command("DELETE FROM ccusage_usage_daily WHERE date = '2024-03-20'")
-        assert asked(store, "orphaned_models", "models") == [(1,)]
-    finally:
-        store.close()
+def test_months_without_usage_cost_nothing_and_a_month_that_is_past_is_as_of_its_day(store: ci.Store) -> None:
+    days = (date(2024, 1, 1), 1.0), (date(2024, 3, 2), 2.0), (date(2024, 3, 20), 4.0), (date(2024, 4, 1), 8.0)
+    records = [day_record("claude", day, a=used(10, cost)) for day, cost in days]
+    records += [
+        month_record("claude", f"2024-0{month}", a=used(20, cost)) for month, cost in ((1, 1.0), (3, 6.0), (4, 8.0))
+    ]
+    write(store, "m", "u", records)
+    columns = ("month", "cost", "change")
+    assert asked(store, "months", *columns, today=date(2024, 5, 9)) == [
+        ("2024-04", 8.0, 2.0),
+        ("2024-03", 6.0, 6.0),
+        ("2024-01", 1.0, None),
+    ]
+    assert store.query("SELECT month, cost_change FROM ccusage_v_monthly_trends") == [
+        ("2024-04", 2.0),
+        ("2024-03", 6.0),
+        ("2024-01", None),
+    ]
+    as_of = {"today": date(2024, 5, 9), "until": date(2024, 3, 10)}
+    assert asked(store, "months", *columns, **as_of) == [("2024-03", 2.0, 2.0), ("2024-01", 1.0, None)]
+    # what no day narrows is of all days
+    assert asked(store, "rows_by_machine", "days", "months", **as_of) == [(4, 3)]
+    assert asked(store, "months_below_days", "month", **as_of) == []
+    assert asked(store, "orphaned_models", "models", since=date(2024, 3, 15)) == []
+    store.command("DELETE FROM ccusage_usage_daily WHERE date = '2024-03-20'")
+    assert asked(store, "orphaned_models", "models") == [(1,)]
 
 
-def test_the_same_day_of_a_year_and_the_days_to_come(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    try:
-        today = utc_now().date()
-        days = (date(2023, 3, 1), 1.0), (date(2023, 3, 2), 2.0), (date(2024, 2, 28), 4.0), (date(2024, 2, 29), 8.0)
-        records = [day_record("claude", day, a=used(10, cost)) for day, cost in (*days, (today + DAY, 16.0))]
-        write(store, "m", "u", records)
-        for name, costs in (("periods_compared", (12.0, 1.0)), ("models_compared", (12.0, 1.0))):
-            selection = ci.Selection(today, until=date(2024, 3, 1))
-            values = {"period": "year"} if name == "models_compared" else {}
-            row = ci.ask_query(store, QUERIES[name], selection, values).dicts()[-1]
-            assert (row["cost"], row["cost_before_to_same_day"]) == costs
-        leap_day = {"today": date(2025, 1, 1), "until": date(2024, 2, 29)}
-        assert dict(asked(store, "periods_compared", "period", "cost_before", **leap_day))["year"] == 3.0
-        for name in ("daily_trend", "day_to_day"):
-            assert max(day for (day,) in asked(store, name, "date")) == today, name
-        write_import(store, HOUR, "failed", 1.0, {}, "no ccusage")
-        assert asked(store, "freshness", "last_import", "hours_ago", "is_stale", "last_status") == [
-            (None, None, True, "failed")
-        ]
-    finally:
-        store.close()
+def test_the_same_day_of_a_year_and_the_days_to_come(store: ci.Store) -> None:
+    today = utc_now().date()
+    days = (date(2023, 3, 1), 1.0), (date(2023, 3, 2), 2.0), (date(2024, 2, 28), 4.0), (date(2024, 2, 29), 8.0)
+    records = [day_record("claude", day, a=used(10, cost)) for day, cost in (*days, (today + DAY, 16.0))]
+    write(store, "m", "u", records)
+    for name, costs in (("periods_compared", (12.0, 1.0)), ("models_compared", (12.0, 1.0))):
+        selection = ci.Selection(today, until=date(2024, 3, 1))
+        values = {"period": "year"} if name == "models_compared" else {}
+        row = ci.ask_query(store, QUERIES[name], selection, values).dicts()[-1]
+        assert (row["cost"], row["cost_before_to_same_day"]) == costs
+    leap_day = {"today": date(2025, 1, 1), "until": date(2024, 2, 29)}
+    assert dict(asked(store, "periods_compared", "period", "cost_before", **leap_day))["year"] == 3.0
+    for name in ("daily_trend", "day_to_day"):
+        assert max(day for (day,) in asked(store, name, "date")) == today, name
+    write_import(store, HOUR, "failed", 1.0, {}, "no ccusage")
+    assert asked(store, "freshness", "last_import", "hours_ago", "is_stale", "last_status") == [
+        (None, None, True, "failed")
+    ]
 
 
-def test_agents_that_are_sent_twice_and_versions_in_their_order(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    try:
-        today = utc_now().date()
-        write(store, "m", "u", [project_record(today, "p", opus=used(10, 6.0))])
-        owner = {"source": "claude", "machine_name": "m", "user_name": "u", "session_id": "s", "project_id": "p"}
-        said = {**owner, "date": today, "started_at": utc_now(), "ended_at": utc_now()}
-        store.insert(
-            "ccusage_messages",
-            [
-                {
-                    **said,
-                    "message_id": number,
-                    "kind": "response",
-                    "agent_id": agent,
-                    "model": "opus",
-                    "version": version,
-                }
-                | {"input_tokens": 10}
-                for number, (agent, version) in enumerate([("", "2.0.9"), ("a", "2.0.14"), ("a", "2.0.14")], 1)
-            ],
-        )
-        uses = [("Explore", "a"), ("Explore", "a"), ("Plan", "")]
-        store.insert(
-            "ccusage_tool_calls",
-            [
-                {**owner, "date": today, "started_at": utc_now(), "tool_use_id": number, "tool": "Task", "state": "ok"}
-                | {"subagent_type": kind, "spawned_agent": agent}
-                for number, (kind, agent) in enumerate(uses, 1)
-            ],
-        )
-        assert_rows(
-            asked(store, "subagent_types", "subagent_type", "uses", "cost"), [("Explore", 2, 4.0), ("Plan", 1, 0.0)]
-        )
-        assert sorted(asked(store, "getting_worse", "version", "tools")) == [("2.0.14", 3), ("2.0.9", 0)]
-    finally:
-        store.close()
+def test_agents_that_are_sent_twice_and_versions_in_their_order(store: ci.Store) -> None:
+    today = utc_now().date()
+    write(store, "m", "u", [project_record(today, "p", opus=used(10, 6.0))])
+    owner = {"source": "claude", "machine_name": "m", "user_name": "u", "session_id": "s", "project_id": "p"}
+    said = {**owner, "date": today, "started_at": utc_now(), "ended_at": utc_now()}
+    store.insert(
+        "ccusage_messages",
+        [
+            {
+                **said,
+                "message_id": number,
+                "kind": "response",
+                "agent_id": agent,
+                "model": "opus",
+                "version": version,
+            }
+            | {"input_tokens": 10}
+            for number, (agent, version) in enumerate([("", "2.0.9"), ("a", "2.0.14"), ("a", "2.0.14")], 1)
+        ],
+    )
+    uses = [("Explore", "a"), ("Explore", "a"), ("Plan", "")]
+    store.insert(
+        "ccusage_tool_calls",
+        [
+            {**owner, "date": today, "started_at": utc_now(), "tool_use_id": number, "tool": "Task", "state": "ok"}
+            | {"subagent_type": kind, "spawned_agent": agent}
+            for number, (kind, agent) in enumerate(uses, 1)
+        ],
+    )
+    assert_rows(
+        asked(store, "subagent_types", "subagent_type", "uses", "cost"), [("Explore", 2, 4.0), ("Plan", 1, 0.0)]
+    )
+    assert sorted(asked(store, "getting_worse", "version", "tools")) == [("2.0.14", 3), ("2.0.9", 0)]
 
 
 def test_tunables_are_literals_at_the_top_and_used_by_their_names() -> None:
