@@ -3028,7 +3028,8 @@ def plan_sums(
         told = {record.record_key for record in fetched}
         for key in [k for k, its in made.items() if k not in told and not any(item.usage.total for item in its)]:
             del made[key]
-    gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in made]
+    known = made.keys() | partial
+    gone = [row.record_key for row in stored.values() if last_day(row) in messages.days and row.record_key not in known]
     elsewhere = [record for record in fetched if record.record_key not in made and messages.has_elsewhere(record)]
     left_out = {record.key for record in elsewhere}
     fetched = [record for record in fetched if record.key not in left_out]

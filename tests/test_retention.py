@@ -151,6 +151,22 @@ def test_what_lies_on_both_sides_of_a_forgotten_day_grows_while_its_log_is_there
     assert told == [(600, 600, 600)]
 
 
+def test_a_session_of_the_first_day_that_is_not_forgotten_stays_when_its_log_goes(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "home")
+    noon = datetime.combine(DAY, datetime.min.time(), timezone.utc) + timedelta(hours=12)
+    sample_logs.say(machine.home, "goes", noon)
+    sample_logs.say(machine.home, "stays", noon + timedelta(days=1))
+    machine.imported("--quiet")
+    machine.imported("--forget", "--before", str(DAY), "--conversations", "--yes", "--quiet")
+    (machine.home / ".claude/projects/-p/goes.jsonl").unlink()
+    sample_logs.say(machine.home, "stays", noon + timedelta(days=1, hours=1))
+    machine.imported("--quiet")
+    assert machine.query("SELECT session_id, total_tokens FROM ccusage_usage_sessions FINAL ORDER BY ALL") == [
+        ("goes", 100),
+        ("stays", 200),
+    ]
+
+
 def test_a_month_of_which_some_days_are_forgotten_grows_when_the_logs_of_these_are_gone(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "home")
     noon = datetime(2026, 5, 10, 12, tzinfo=timezone.utc)
