@@ -7710,7 +7710,8 @@ def draw_screen(
 ) -> list[Part]:
     """The one screen; before it, with `everything`, all that has its place in --stats --all."""
     words = selection.words
-    if not answers["totals"].dicts()[0]["days_with_usage"]:
+    first_day = answers["known"].dicts()[0]["first_day"]
+    if first_day is None:
         of = "" if words.startswith("until") else "of "
         why = f"there is none {of}{words}" if words else "no usage has been imported yet"
         return [list_table("Usage", [("nothing stored", why)])]
@@ -7718,7 +7719,6 @@ def draw_screen(
     shown = {name: answer.query.shown.places for name, answer in answers.items()}
     asked = [answers[name] for name in answers if "glance" in shown[name]]
     if selection.since is None:  # else the first day with usage tells nothing of when recording began
-        first_day = date.fromisoformat(answers["totals"].dicts()[0]["first_day"])
         asked = [answer.since(first_day) for answer in asked]
     glance = draw_glance(asked, audience, [*narrowed, *also])
     if not everything:

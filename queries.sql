@@ -203,11 +203,39 @@ ORDER BY agent, machine_name, user_name;
 
 -- section: Overview
 
+-- name: known
+-- Whose usage is known, since when, and how much is it?
+-- shown: figures "Known" in glance 10 | whose, first_day? day, days_between #, cost $, tokens ~
+-- glance: ccusage | {whose} | {days_between} days since {first_day} | {cost} | {tokens} tokens
+WITH per_machine AS
+(
+    SELECT
+        machine_name,
+        user_name,
+        sum(total_cost) AS machine_cost,
+        sum(total_tokens) AS machine_tokens,
+        min(date) AS first_date,
+        max(date) AS last_date
+    FROM ccusage_usage_daily FINAL
+    GROUP BY machine_name, user_name
+)
+SELECT
+    multiIf(
+        uniqExact(user_name) > 1, concat(toString(uniqExact(user_name)), ' users'),
+        count() > 1, concat(any(user_name), ' on ', toString(count()), ' machines'),
+        count() = 0, '',
+        concat(any(user_name), ' on ', any(machine_name))
+    ) AS whose,
+    minOrNull(first_date) AS first_day,
+    ifNull(dateDiff('day', minOrNull(first_date), maxOrNull(last_date)) + 1, 0) AS days_between,
+    sum(machine_cost) AS cost,
+    sum(machine_tokens) AS tokens
+FROM per_machine;
+
 -- name: totals
 -- What has been used in all, over which days, and how old is it?
--- shown: figures "All usage" in glance 10, stats, page | cost $, tokens ~, input ~, output ~, cache_creation ~,
+-- shown: figures "All usage" in stats, page | cost $, tokens ~, input ~, output ~, cache_creation ~,
 --     cache_read ~, first_day day, last_day day, days_with_usage #, days_between #, last_import age, whose
--- glance: ccusage | {whose} | {days_between} days since {first_day} | {cost} | {tokens} tokens
 SELECT
     sum(total_cost) AS cost,
     sum(total_tokens) AS tokens,
@@ -355,8 +383,8 @@ ORDER BY position;
 -- name: recent
 -- What was used today, yesterday, this week and this month, and what in the last one to the same day?
 -- shown: comparison "Lately" of its own period in glance 32 | period, cost $, tokens ~, cost_before $, change +$,
---     change_percent +%, recorded_from day, compared_with words
--- glance: {period} | {cost} | {change_percent} on {compared_with}
+--     change_percent +%, recorded_from day, compared_with words, forecast? $
+-- glance: {period} | {cost} | {change_percent} on {compared_with} | forecast {forecast}
 WITH 'UTC' AS zone, toDate(now(zone)) AS today,
 periods AS
 (
@@ -388,37 +416,60 @@ per_day AS
     GROUP BY date
     UNION ALL
     SELECT today, 0, 0, toDate('2149-06-06')
+),
+reckoned AS
+(
+    SELECT
+        position,
+        name AS period,
+        sumIf(day_cost, date BETWEEN starts AND ends) AS cost,
+        sumIf(day_tokens, date BETWEEN starts AND ends) AS tokens,
+        -- what is not over is not held against a whole day; what was not recorded yet is not nothing used
+        if(
+            name = 'today' OR (min(first_day) AS recorded) > same_day_before,
+            NULL,
+            sumIf(day_cost, date BETWEEN starts_before AND same_day_before)
+        ) AS cost_before,
+        -- of the part of both that was recorded
+        sumIf(day_cost, date BETWEEN starts + greatest(dateDiff('day', starts_before, first_day), 0) AND ends) - cost_before AS change,
+        if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent,
+        if(recorded > starts_before AND recorded <= same_day_before, recorded, NULL) AS recorded_from,
+        if(
+            name NOT IN ('week', 'month'),
+            '',
+            concat(
+                if(name = 'week', 'last week', formatDateTime(starts_before, '%M')),
+                multiIf(
+                    recorded_from IS NULL, ' by ',
+                    name = 'week', formatDateTime(recorded, ' from %W to '),
+                    concat(' from day ', toString(toDayOfMonth(recorded)), ' to ')
+                ),
+                last_part
+            )
+        ) AS compared_with,
+        sumIf(day_cost, date = today) AS cost_today,
+        least(14, dateDiff('day', recorded, today)) AS whole_days,
+        if(whole_days <= 0, cost_today, sumIf(day_cost, date < today AND date >= today - 14) / whole_days) AS cost_per_day
+    FROM periods
+    CROSS JOIN per_day
+    GROUP BY position, name, starts, ends, starts_before, same_day_before, last_part
 )
 SELECT
-    name AS period,
-    sumIf(day_cost, date BETWEEN starts AND ends) AS cost,
-    sumIf(day_tokens, date BETWEEN starts AND ends) AS tokens,
-    -- what is not over is not held against a whole day; what was not recorded yet is not nothing used
+    period,
+    cost,
+    tokens,
+    cost_before,
+    change,
+    change_percent,
+    recorded_from,
+    compared_with,
+    -- as month_end reckons it, for which the rows would have to be read once more
     if(
-        name = 'today' OR (min(first_day) AS recorded) > same_day_before,
-        NULL,
-        sumIf(day_cost, date BETWEEN starts_before AND same_day_before)
-    ) AS cost_before,
-    -- of the part of both that was recorded
-    sumIf(day_cost, date BETWEEN starts + greatest(dateDiff('day', starts_before, first_day), 0) AND ends) - cost_before AS change,
-    if(cost_before = 0, NULL, 100 * change / cost_before) AS change_percent,
-    if(recorded > starts_before AND recorded <= same_day_before, recorded, NULL) AS recorded_from,
-    if(
-        name NOT IN ('week', 'month'),
-        '',
-        concat(
-            if(name = 'week', 'last week', formatDateTime(starts_before, '%M')),
-            multiIf(
-                recorded_from IS NULL, ' by ',
-                name = 'week', formatDateTime(recorded, ' from %W to '),
-                concat(' from day ', toString(toDayOfMonth(recorded)), ' to ')
-            ),
-            last_part
-        )
-    ) AS compared_with
-FROM periods
-CROSS JOIN per_day
-GROUP BY position, name, starts, ends, starts_before, same_day_before, last_part
+        period = 'month',
+        cost - cost_today + greatest(cost_today, cost_per_day) + cost_per_day * dateDiff('day', today, toLastDayOfMonth(today)),
+        NULL
+    ) AS forecast
+FROM reckoned
 ORDER BY position;
 
 -- name: typical_day
@@ -1747,9 +1798,8 @@ ORDER BY blocks DESC, user_name, source;
 
 -- name: month_end
 -- What will this month have cost at its end, at the pace of the last whole days?
--- shown: figures "This month" of its own period in glance 33, stats, page | month, cost_so_far $, days_left #,
+-- shown: figures "This month" of its own period in stats, page | month, cost_so_far $, days_left #,
 --     cost_per_day $, forecast $, last_month_cost $
--- glance: month | forecast {forecast}
 -- tunables: days 1..20000
 WITH 14 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
 -- The month so far, and for each day to come the average of the last whole days, days off included; for today

@@ -694,6 +694,21 @@ def test_totals_by_hand(by_hand: Answers) -> None:
     assert (total["first_day"], total["last_day"]) == ("2024-01-30", str(by_hand.today))
 
 
+def test_what_is_known_in_all(said: Said, by_hand: Answers) -> None:
+    for answers in (said.answers, by_hand):
+        [total] = answers.rows("totals", "whose", "first_day", "days_between", "cost", "tokens")
+        [(whose, first_day, *others)] = answers.rows("known")
+        assert_rows([(whose, str(first_day), *others)], [total])
+    assert by_hand.row("known")["whose"] == "2 users"
+
+
+def test_the_forecast_beside_the_months_cost_is_that_of_its_end(said: Said, by_hand: Answers) -> None:
+    for answers in (said.answers, by_hand):
+        [(forecast,)] = answers.rows("month_end", "forecast")
+        told = answers.rows("recent", "period", "forecast")
+        assert told == [("month", pytest.approx(forecast)), ("week", None), ("yesterday", None), ("today", None)]
+
+
 def test_in_the_middle_of_two_days_is_their_mean(by_hand: Answers) -> None:
     assert by_hand.rows("typical_day", "days_with_usage", "median_cost", "highest_cost") == [(2, 7.5, 11.0)]
 
