@@ -2654,9 +2654,18 @@ class Messages:
 NO_MESSAGES = Messages()
 
 
-def partly_forgotten(rows: Iterable[Record | Stored], first_day: date) -> set[str]:
-    """Sessions or blocks of which messages before that day may be forgotten: the others do not say all of them."""
-    return {row.record_key for row in rows if row.began.date() <= first_day} if first_day > date.min else set()
+def partly_forgotten(rows: Iterable[Record | Stored], whole: Collection[str], first_day: date) -> set[str]:
+    """Sessions or blocks of which messages before that day may be forgotten: the others do not say all of them.
+
+    The day is cut in another zone than these times, so one that begins on it may be such a row; `whole` are those that are not.
+    """
+    if first_day == date.min:
+        return set()
+    return {row.record_key for row in rows if row.began.date() < first_day + ONE_DAY * (row.record_key not in whole)}
+
+
+def covered_keys(rows: Iterable[Stored]) -> set[str]:
+    return {row.record_key for row in rows if row.coverage.is_covered}
 
 
 def price_messages(sums: Sequence[MessageSum], known: Mapping[ModelDay, Sequence[Usage]]) -> list[MessageSum]:
@@ -3017,8 +3026,9 @@ def plan_sums(
     """Rows that are sums of messages where those are known; the four words for the others."""
     sum_of = REPORTS[report].sum_of
     made: defaultdict[str, list[MessageSum]] = defaultdict(list)
-    rows: list[Record | Stored] = [*fetched, *stored.values()] if report == "session" else []
-    partial = partly_forgotten(rows, messages.first_day)
+    # one that is not stored has of what is forgotten nothing to lose: it may be a fork, with copies of that
+    rows = stored.values() if report == "session" else ()
+    partial = partly_forgotten(rows, covered_keys(rows), messages.first_day)
     for item in messages.sums:
         if report == "session" and (not item.session_id or item.session_id in partial):
             continue  # of a project that was forgotten, or of what began before
@@ -3082,12 +3092,16 @@ def overlapping_groups(blocks: Sequence[Record | Stored]) -> Iterator[list[Recor
 
 
 def cover_blocks(
-    messages: Messages, fetched: Mapping[str, Record], stored: Mapping[str, Stored], now: datetime
+    messages: Messages,
+    fetched: Mapping[str, Record],
+    stored: Mapping[str, Stored],
+    partial: Collection[str],
+    now: datetime,
 ) -> tuple[Covered, list[Record], dict[datetime, str]]:
     """What makes each block of the days to decide; the gaps between them; and by the start of each known block the id of
     the gap that can follow it, empty where its last message is not looked for.
 
-    A block once stored keeps its start; what no stored block has is cut as ccusage cuts it.
+    A block once stored keeps its start, a `partial` one its messages, too; what no stored block has is cut as ccusage cuts it.
     """
     whole_days = {day + step for day in messages.days for step in DAYS_BESIDE}
     ids = {record.columns["start_time"]: key for key, record in fetched.items()}
@@ -3109,7 +3123,8 @@ def cover_blocks(
             if pause < next_first:
                 gaps.append(derived_record("blocks", gap_id(pause), gap_columns(pause, next_first), ()))
     gone = [ids[start] for start in stored_starts - blocks.keys() if start.date() in messages.days]
-    return Covered("blocks", made, gone), gaps, followers
+    made = {key: record for key, record in made.items() if key not in partial}
+    return Covered("blocks", made, [key for key in gone if key not in partial]), gaps, followers
 
 
 def plan_overlapping(fetched: Sequence[Record], stored: Mapping[Key, Stored], rules: Rules) -> Plan:
@@ -3199,23 +3214,29 @@ def plan_blocks(
     stored_gaps = {key: row for key, row in stored.items() if row.is_gap}
     stored_blocks = {key: row for key, row in stored.items() if not row.is_gap}
     plan = Plan("blocks")
-    doubtful = {day + step for day in messages.missed for step in DAYS_BESIDE} | {messages.first_day}
+    doubtful = {day + step for day in messages.missed for step in DAYS_BESIDE}
     certain = dataclasses.replace(messages, days=messages.days - doubtful, missed={})
     if messages.sums and certain.days:
-        known = claude_rows(stored_blocks.values())
-        partial = partly_forgotten(blocks, messages.first_day)
-        covered, derived_gaps, followers = cover_blocks(certain, claude_rows(blocks), known, rules.now)
+        told, known = claude_rows(blocks), claude_rows(stored_blocks.values())
+        whole = covered_keys(known.values()) | (told.keys() - known.keys())
+        partial = partly_forgotten([*told.values(), *known.values()], whole, messages.first_day)
+        covered, derived_gaps, followers = cover_blocks(certain, told, known, partial, rules.now)
         blocks = [shortened(record, covered.made.get(record.record_key)) for record in blocks]
         plan, blocks = plan_covered(covered, blocks, stored_blocks, rules)
-        # one that is cut otherwise holds messages that stored blocks have
-        blocks = [
-            record
-            for record in blocks
-            if record.source != CLAUDE
-            or record.record_key in known
-            or not doubtful.isdisjoint((record.began.date(), record.ended.date()))
-            or record.record_key in partial
-        ]
+        ours = [block_span(row) for key, row in known.items() if key in partial]
+
+        def is_ours(block: Record) -> bool:
+            """Whether it is cut otherwise: then it holds messages that stored blocks have."""
+            start, end = block_span(block)
+            if (
+                block.source != CLAUDE
+                or block.record_key in known
+                or not doubtful.isdisjoint((start.date(), end.date()))
+            ):
+                return False
+            return block.record_key not in partial or any(s < end and start < e for s, e in ours)
+
+        blocks = [block for block in blocks if not is_ours(block)]
         starts = sorted(followers)
         ends = {gap.key: gap.ended for gap in derived_gaps}
 
@@ -5649,7 +5670,8 @@ def read_messages(
     of_days = told_days(records)
     missed = missed_days(open_rows.days, sums, of_days)
     silent = open_rows.sessions - {item.session_id for item in sums}
-    silent -= partly_forgotten([*records.get("session", ()), *stored["session"].values()], first)
+    old_sessions = stored["session"].values()
+    silent -= partly_forgotten([*records.get("session", ()), *old_sessions], covered_keys(old_sessions), first)
     copies = past.store.read_logged_sessions(silent) if silent else frozenset()
     whole = (open_rows.days & of_days.keys()) - missed.keys()
     return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies, first)
@@ -5712,12 +5734,19 @@ def plan_import(
         plan_whole_projects(plans["session"], days, stored["session"], held, children)
     if "blocks" in records:
         plans["blocks"] = plan_blocks(records["blocks"], stored["blocks"], messages, rules)
-    if "monthly" in records:
-        days_after = plans.get("daily", Plan("daily")).after(stored["daily"]) | read_forgotten_days(past, stored, rules)
-        to_sum = months_to_sum(records["monthly"], stored["monthly"], days_after, rules)
+    forgotten = read_forgotten_days(past, stored, rules)
+    months = dict.fromkeys((source, day[:7]) for source, day in forgotten)
+    days_after = plans.get("daily", Plan("daily")).after(stored["daily"]) | forgotten
+    told = records.get("monthly", ())
+    if "daily" not in plans:  # a month of which a part is forgotten grows with its days, or not at all
+        told = [record for record in told if record.key not in months]
+    elif "monthly" not in records:
+        days_after = {key: row for key, row in days_after.items() if (key[0], key[1][:7]) in months}
+    if "monthly" in records or ("daily" in plans and months):
+        to_sum = months_to_sum(told, stored["monthly"], days_after, rules)
         rows = [row for key, row in days_after.items() if (key[0], key[1][:7]) in to_sum and isinstance(row, Stored)]
         children = past.children([child_key(row) for row in rows])
-        plans["monthly"] = plan_months(records["monthly"], stored["monthly"], days_after, children, rules)
+        plans["monthly"] = plan_months(told, stored["monthly"], days_after, children, rules)
     return plans, messages
 
 

@@ -37,7 +37,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ SWITCHES: dict[str, str] = {
     "renamed": "a project's folder gets another name",
     "midnight": "a message streamed over midnight, with an import in between",
     "relayed": "a sub-agent's message repeated in a line of its session",
+    "forgotten": "what is before a day is forgotten: its messages, or its rows, too; the rows since are compared",
 }
 
 # What is stored may differ from the archive's where all switches of a line meet. To require it: delete the line.
@@ -147,6 +148,14 @@ class DeleteByHand:
 
 
 @dataclass(frozen=True)
+class Forget:
+    """What is before a day is forgotten: with `rows` these, too."""
+
+    before: date
+    rows: bool
+
+
+@dataclass(frozen=True)
 class Import:
     """A run of the importer. `killed`: after this part of its usual time. `failing`: a word of the command that fails."""
 
@@ -156,7 +165,7 @@ class Import:
     fault: Mapping[str, Any] = field(default_factory=dict)
 
 
-Action = Write | Fork | Rename | CleanUp | DeleteByHand | Import
+Action = Write | Fork | Rename | CleanUp | DeleteByHand | Forget | Import
 
 
 @dataclass(frozen=True)
@@ -334,6 +343,13 @@ class Writer:
 
     # -- what is done with the logs --
 
+    def forgotten(self) -> None:
+        """After an import: a run of --forget stores nothing."""
+        rng = self.chances("forgotten")
+        at = self.until - timedelta(days=self.days * rng.uniform(0.2, 0.6))
+        self.add(at, Import())
+        self.add(at, Forget((at - timedelta(days=rng.choice((0, 1, 2, 4, 9)))).date(), rng.random() < 0.5))
+
     def clean_ups(self) -> None:
         days = 3 if "short" in self.switches else min(30, self.days // 2)
         for day in range(self.days, -1, -1):
@@ -379,7 +395,7 @@ def make_history(
     until = until or datetime.now(timezone.utc).replace(microsecond=0)
     writer = Writer(seed, days, chosen, until, zone)
     writer.usual_work()
-    for trait in ("clock", "agents", "forks", "late", "midnight", "relayed", "deleted", "renamed"):
+    for trait in ("clock", "agents", "forks", "late", "midnight", "relayed", "deleted", "renamed", "forgotten"):
         if trait in chosen:
             getattr(writer, trait)()
     writer.clean_ups()
@@ -409,6 +425,7 @@ class Simulation:
         self.forked: list[tuple[str, str]] = []  # source and fork
         self.unseen: set[Path] = set()  # live logs with lines that no import has taken
         self.seconds: defaultdict[str, float] = defaultdict(lambda: 1.0)  # of an import, by version of ccusage
+        self.forgotten: Forget | None = None
         self.waiting: CleanUp | None = None  # until everything has been seen
         self.problems: list[str] = []
         self.happened: Counter[str] = Counter()
@@ -430,6 +447,12 @@ class Simulation:
         self.happened[type(action).__name__] += 1
         if isinstance(action, Import):
             self.run_import(at, action)
+        elif isinstance(action, Forget):
+            self.forgotten = action
+            before = ["--forget", "--before", str(action.before), "--yes", "--quiet"]
+            result = self.machine.run(*before, *(() if action.rows else ("--conversations",)))
+            if result.returncode:
+                self.problems.append(f"{' '.join(before)} exited {result.returncode}: {result.stderr.strip()}")
         elif isinstance(action, CleanUp):
             self.waiting = action
             self.clean_up(at)
@@ -580,9 +603,9 @@ class Simulation:
             unknown = {"first", "last"} if switches & {"newer", "versions"} else set()
             truth = ask_ccusage(archive)
             for report in (name for name in truth if name not in own_rule):
-                ours, theirs = stored[report], truth[report]
+                ours, theirs = since(self.forgotten, report, stored[report], truth[report])
                 yield from differences(report, ours, theirs, unknown)
-        yield from contradictions(stored, is_exact(switches))
+        yield from contradictions(stored, is_exact(switches) and self.forgotten is None)
         new, changed = self.machine.query(
             "SELECT toInt64(arraySum(mapValues(rows_new))), toInt64(arraySum(mapValues(rows_changed)))"
             " FROM ccusage_import_history ORDER BY created_at DESC, import_timestamp DESC LIMIT 1"
@@ -592,6 +615,24 @@ class Simulation:
 
 
 Rows = dict[str, dict[str, Any]]  # by key: values by column
+
+
+def since(forgotten: Forget | None, report: str, *both: Rows) -> list[Rows]:
+    """Those that are whole though what is before a day is forgotten; of months all: they stay, and grow."""
+    if forgotten is None or report == "monthly":
+        return list(both)
+    # a day after, for zones; what was cut then may be cut otherwise for five hours more
+    border = datetime.combine(forgotten.before + timedelta(days=2), datetime.min.time(), timezone.utc).timestamp()
+    begins = {"session": "first", "blocks": "start"}.get(report)
+    parts = {
+        key
+        for rows in both
+        for key, row in rows.items()
+        if (key < str(forgotten.before) if begins is None else row[begins] <= border or row.get("gap"))
+    }
+    return [{key: row for key, row in rows.items() if key not in parts} for rows in both]
+
+
 TOKENS = ("input", "output", "cache created", "cache read", "total")
 STORED_COLUMNS = {
     "daily": ("ccusage_usage_daily", "toString(date)", "total_cost", {}),
@@ -827,7 +868,11 @@ def read_switches(text: str) -> list[frozenset[str]]:
     """The sets of switches that a command line asks for."""
     if text == "each":
         return [frozenset({name}) for name in SWITCHES]
-    words = {"all": set(SWITCHES) - {"newer"}, "none": set(), "exact": {n for n in SWITCHES if is_exact([n])}}
+    words = {
+        "all": set(SWITCHES) - {"newer", "forgotten"},
+        "none": set(),
+        "exact": {n for n in SWITCHES if is_exact([n])},
+    }
     chosen = words.get(text, set(text.split(",")))
     if unknown := chosen - SWITCHES.keys():
         raise SystemExit(

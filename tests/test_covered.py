@@ -378,6 +378,36 @@ def test_blocks_cut_anew_keep_their_tokens_and_never_overlap() -> None:
     assert totals(plan) == {"new": {keys[15]: 10}, "unchanged": {keys[5]: 50, keys[10]: 50}}
 
 
+def test_blocks_of_which_messages_are_forgotten_stay_beside_those_since() -> None:
+    # what is before midnight is forgotten, and its block with it in doubt; ccusage cuts all of them anew
+    old = block(-2, 50)
+    stored = index(old, block(3, 20, MESSAGES), block(8, 10, MESSAGES))
+    messages = dataclasses.replace(
+        known(message(1), message(4, 20), message(8.5), message(12.5, 5)), first_day=date(2026, 11, 10)
+    )
+    fetched = [block(-4, 500), block(1, 30), block(6, 15)]
+    plan = ci.plan_blocks(fetched, stored, messages, Rules(now=at(99)))
+    keys = {hour: ci.iso_moment(at(hour)) for hour in (3, 8)}
+    assert totals(plan) == {"changed": {keys[8]: 15}, "unchanged": {keys[3]: 20}}
+    # what no stored block has is new, before the day and on it
+    plan = ci.plan_blocks([block(-12, 7), block(1, 30)], {}, messages, Rules(now=at(99)))
+    assert {row.columns["start_time"]: row.usage.total for row in plan.new if not row.is_gap} == {
+        at(-12): 7,
+        at(1): 30,
+        at(8): 15,
+    }
+
+
+def test_a_session_that_is_new_has_no_messages_that_are_forgotten() -> None:
+    # a fork, with copies of what another session said before
+    messages = dataclasses.replace(known(message(25, 20, session="fork")), first_day=date(2026, 11, 11))
+    plan = ci.plan_sums("session", [session("fork", 70)], {}, messages)
+    assert totals(plan) == {"new": {"fork": 20}}
+    # of one that is stored they may be
+    plan = ci.plan_sums("session", [session("fork", 70)], index(session("fork", 60)), messages)
+    assert totals(plan) == {"changed": {"fork": 70}}
+
+
 def test_a_block_before_a_stored_one_ends_where_that_starts() -> None:
     plan = ci.plan_blocks([], index(block(11, 20, MESSAGES)), known(message(8.5), message(11), message(12)))
     [row] = plan.new

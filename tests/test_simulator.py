@@ -1,7 +1,7 @@
 """Whole histories with their faults end with what ccusage says of an archive; and the comparison can fail.
 
-`pytest tests/test_simulator.py --simulations 20` lives through 20 seeds of 60 days, with what is exact and with
-everything, instead of the short ones here.
+`pytest tests/test_simulator.py --simulations 20` lives through 20 seeds of 60 days, with what is exact, with
+everything, and with a part that is forgotten, instead of the short ones here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import simulator
 
-EXACT = frozenset(simulator.SWITCHES.keys() - {"versions", "renamed"})
-EVERYTHING = simulator.SWITCHES.keys() - {"newer"}
+EXACT = frozenset(simulator.SWITCHES.keys() - {"versions", "renamed", "forgotten"})
+EVERYTHING = simulator.SWITCHES.keys() - {"newer", "forgotten"}
+FORGOTTEN = ("forgotten", "forks", "agents", "clock", "midnight")
 ONE_DAY = datetime(2026, 6, 9, 13, 20, tzinfo=timezone.utc)
 SHORT = {  # seed, switches, end, imports
     "rows that lose a part and grow, another zone": (
@@ -44,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     long = {
         f"{name} {seed}": simulator.make_history(seed, 60, switches)
         for seed in seeds
-        for name, switches in (("exact", EXACT), ("everything", EVERYTHING))
+        for name, switches in (("exact", EXACT), ("everything", EVERYTHING), ("forgotten", FORGOTTEN))
     }
     metafunc.parametrize("history", (long or cases).values(), ids=(long or cases).keys())
 
@@ -62,7 +63,7 @@ def test_a_seed_is_a_history_and_a_switch_adds_to_it() -> None:
         return [f"{at} {action}" for at, action in history.events if not isinstance(action, simulator.DeleteByHand)]
 
     assert events() == events()
-    for switch in ("agents", "clock", "forks", "late", "midnight", "relayed", "renamed"):
+    for switch in ("agents", "clock", "forks", "late", "midnight", "relayed", "renamed", "forgotten"):
         assert set(events()) < set(events(switch)), switch
     assert events("versions") != events("newer") != events()
 
