@@ -5734,20 +5734,33 @@ def plan_import(
         plan_whole_projects(plans["session"], days, stored["session"], held, children)
     if "blocks" in records:
         plans["blocks"] = plan_blocks(records["blocks"], stored["blocks"], messages, rules)
-    forgotten = read_forgotten_days(past, stored, rules)
-    months = dict.fromkeys((source, day[:7]) for source, day in forgotten)
-    days_after = plans.get("daily", Plan("daily")).after(stored["daily"]) | forgotten
-    told = records.get("monthly", ())
-    if "daily" not in plans:  # a month of which a part is forgotten grows with its days, or not at all
-        told = [record for record in told if record.key not in months]
-    elif "monthly" not in records:
-        days_after = {key: row for key, row in days_after.items() if (key[0], key[1][:7]) in months}
-    if "monthly" in records or ("daily" in plans and months):
-        to_sum = months_to_sum(told, stored["monthly"], days_after, rules)
-        rows = [row for key, row in days_after.items() if (key[0], key[1][:7]) in to_sum and isinstance(row, Stored)]
-        children = past.children([child_key(row) for row in rows])
-        plans["monthly"] = plan_months(told, stored["monthly"], days_after, children, rules)
+    if (months := plan_months_of(past, records, plans.get("daily"), stored, rules)) is not None:
+        plans["monthly"] = months
     return plans, messages
+
+
+def plan_months_of(
+    past: Past,
+    records: Mapping[str, Sequence[Record]],
+    days: Plan | None,
+    stored: Mapping[str, Mapping[Key, Stored]],
+    rules: Rules,
+) -> Plan | None:
+    """The plan of the months, if they were fetched. One of which a part is forgotten grows with its days, or not at all."""
+    forgotten = read_forgotten_days(past, stored, rules)
+    partial = {(source, day[:7]) for source, day in forgotten}
+    told = records.get("monthly", ())
+    days_after = (days or Plan("daily")).after(stored["daily"]) | forgotten
+    if days is None:
+        told = [record for record in told if record.key not in partial]
+    elif "monthly" not in records:
+        days_after = {key: row for key, row in days_after.items() if (key[0], key[1][:7]) in partial}
+    if "monthly" not in records and (days is None or not partial):
+        return None
+    to_sum = months_to_sum(told, stored["monthly"], days_after, rules)
+    rows = [row for key, row in days_after.items() if (key[0], key[1][:7]) in to_sum and isinstance(row, Stored)]
+    children = past.children([child_key(row) for row in rows])
+    return plan_months(told, stored["monthly"], days_after, children, rules)
 
 
 def read_forgotten_days(past: Past, stored: Mapping[str, Mapping[Key, Stored]], rules: Rules) -> dict[Key, Record]:

@@ -183,6 +183,15 @@ class Machine:
     def run_patched(self, patch: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run_importer(arguments, self.environment(), patch)
 
+    def failing_ccusage(self, words: str) -> str:
+        """For CCUSAGE_BIN: this ccusage, but the commands with these words in them fail."""
+        wrapper = self.home / f"failing-ccusage-{self.version}"
+        real = install_ccusage(self.version)
+        failure = 'echo "disk on fire" >&2; exit 7'
+        wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" {words} "*) {failure} ;; esac\nexec {real} "$@"\n')
+        wrapper.chmod(0o755)
+        return str(wrapper)
+
     def imported(self, *arguments: str, **settings: str) -> str:
         """Run the importer, expect exit code 0 and no word on stderr; returns stdout."""
         result = self.run(*arguments, **settings)

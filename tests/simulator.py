@@ -563,7 +563,7 @@ class Simulation:
         self.machine.version = how.version
         environment = self.machine.environment()
         if how.failing:
-            environment |= {"CCUSAGE_BIN": str(self.failing_ccusage(how)), "FAILING": how.failing}
+            environment["CCUSAGE_BIN"] = self.machine.failing_ccusage(how.failing)
         if how.fault and self.server:
             self.server.fail(dict(how.fault))
         started = time.monotonic()
@@ -579,14 +579,6 @@ class Simulation:
         if how == Import(how.version):
             self.seconds[how.version] = time.monotonic() - started
         return result.returncode, result.stderr
-
-    def failing_ccusage(self, how: Import) -> Path:
-        """A ccusage of which every command with a certain word fails."""
-        wrapper = self.folder / f"ccusage-{how.version}"
-        launcher = install_ccusage(how.version)
-        wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" $FAILING "*) exit 9 ;; esac\nexec {launcher} "$@"\n')
-        wrapper.chmod(0o755)
-        return wrapper
 
     # -- the end --
 

@@ -302,12 +302,9 @@ def test_a_failed_run_keeps_the_time_of_the_last_success(laptop: Machine, tmp_pa
 
 
 def test_metrics_of_a_partial_import(laptop: Machine, tmp_path: Path) -> None:
-    real = laptop.environment()["CCUSAGE_BIN"]
-    broken = tmp_path / "broken"
-    broken.write_text(f'#!/bin/sh\n[ "$1" = blocks ] && exit 7\nexec {real} "$@"\n')
-    broken.chmod(0o755)
+    broken = laptop.failing_ccusage("blocks")
     file = tmp_path / "ccusage.prom"
-    assert laptop.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN=str(broken)).returncode == 3
+    assert laptop.run("--quiet", "--metrics-file", str(file), CCUSAGE_BIN=broken).returncode == 3
     failed = {labels["report"]: value for labels, value in metrics(file)["ccusage_importer_last_run_report_failed"]}
     assert failed == {"daily": 0, "monthly": 0, "session": 0, "blocks": 1, "projects": 0}
 

@@ -502,13 +502,9 @@ def test_logs_that_vanish_all_at_once_delete_nothing(laptop: Machine) -> None:
     assert laptop.snapshot() == before
 
 
-def test_one_failing_report_leaves_the_others_stored(laptop: Machine, tmp_path: Path) -> None:
+def test_one_failing_report_leaves_the_others_stored(laptop: Machine) -> None:
     blocks = laptop.rows("ccusage_usage_blocks", "*")
-    real = laptop.environment()["CCUSAGE_BIN"]
-    broken = tmp_path / "broken"
-    broken.write_text(f'#!/bin/sh\n[ "$1" = blocks ] && {{ echo "disk on fire" >&2; exit 7; }}\nexec {real} "$@"\n')
-    broken.chmod(0o755)
-    result = laptop.run(CCUSAGE_BIN=str(broken))
+    result = laptop.run(CCUSAGE_BIN=laptop.failing_ccusage("blocks"))
     assert result.returncode == 3
     assert "error: blocks: `ccusage blocks` failed (exit 7); it said: disk on fire" in result.stderr
     assert laptop.rows("ccusage_usage_blocks", "*") == blocks
@@ -531,7 +527,7 @@ def tokens_by_key(machine: Machine) -> dict[str, list[tuple[Any, ...]]]:
     return dict(zip(KEYS, machine.queries(statements), strict=True))
 
 
-@pytest.mark.parametrize(("failing", "code"), [("daily --by-agent", 3), ("blocks", 3), ("json", 1), ("version", 1)])
+@pytest.mark.parametrize(("failing", "code"), [("daily --by-agent", 3), ("blocks", 3), ("--json", 1), ("--version", 1)])
 def test_what_was_read_while_reports_failed_is_in_all_tables_once_they_work(
     tmp_path: Path, failing: str, code: int
 ) -> None:
@@ -541,11 +537,7 @@ def test_what_was_read_while_reports_failed_is_in_all_tables_once_they_work(
     shutil.copytree(whole.home, tmp_path / "home")
     whole.imported("--quiet")
     machine = Machine(tmp_path / "home")
-    broken = tmp_path / "broken"
-    real = machine.environment()["CCUSAGE_BIN"]
-    broken.write_text(f'#!/bin/sh\ncase " $* " in *" {failing}"*|*"--{failing}"*) exit 7;; esac\nexec {real} "$@"\n')
-    broken.chmod(0o755)
-    assert machine.run("--quiet", CCUSAGE_BIN=str(broken)).returncode == code
+    assert machine.run("--quiet", CCUSAGE_BIN=machine.failing_ccusage(failing)).returncode == code
     assert tokens_by_key(machine) != tokens_by_key(whole)
     machine.delete_logs_before(days=4)
     machine.imported("--quiet")

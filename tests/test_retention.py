@@ -193,18 +193,9 @@ def test_a_month_of_which_some_days_are_forgotten_grows_when_the_logs_of_these_a
     # nor does it lose or double anything where one of both reports fails
     for number, failing in enumerate(("daily --by-agent", "monthly", "daily --by-agent"), 1):
         sample_logs.say(machine.home, "late", noon + timedelta(days=1, hours=1, minutes=number))
-        assert machine.run("--quiet", CCUSAGE_BIN=str(failing_ccusage(machine, failing))).returncode == 3
+        assert machine.run("--quiet", CCUSAGE_BIN=machine.failing_ccusage(failing)).returncode == 3
     machine.imported("--quiet")
     assert months()[0][0] == 1100
-
-
-def failing_ccusage(machine: Machine, words: str) -> Path:
-    """A ccusage of which the commands with these words fail."""
-    wrapper = machine.home / "ccusage"
-    real = machine.environment()["CCUSAGE_BIN"]
-    wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" {words} "*) exit 7;; esac\nexec {real} "$@"\n')
-    wrapper.chmod(0o755)
-    return wrapper
 
 
 @pytest.mark.parametrize("step", [9, 11, 13])
