@@ -962,37 +962,45 @@ def test_a_statement_is_tried_again_where_that_can_help(store: ci.Store, monkeyp
     assert (len(calls), slept) == (1, [])
 
 
-def test_what_was_merged_long_ago_is_no_longer_on_the_disk(
-    engine: ci.Store, store: ci.Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_merged_long_ago_is_no_longer_on_the_disk(engine: ci.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run is over before the engine in process would clean up: without help the files of every import stay."""
-    counting = "SELECT countIf(active), countIf(NOT active) FROM system.parts WHERE table = 'ccusage_usage_daily'"
+    config = dataclasses.replace(engine.config, database="merged")  # of its own: no part is another test's
 
-    def opened_again() -> tuple[int, int]:
-        """As the next import does; how many parts there are then, those in use and others."""
-        again, _ = ci.open_ready_store(engine.config, make_schema=True)
-        assert again is not None
-        again.close()
-        [(active, outdated)] = engine.query(counting)
+    def opened() -> ci.Store:
+        store, _ = ci.open_ready_store(config, make_schema=True)
+        assert store is not None
+        return store
+
+    def parts(store: ci.Store) -> tuple[int, int]:
+        """How many there are of days: those in use and those that are merged into others."""
+        [(active, outdated)] = store.query(
+            "SELECT countIf(active), countIf(NOT active) FROM system.parts"
+            " WHERE database = 'merged' AND table = 'ccusage_usage_daily'"
+        )
         return active, outdated
 
+    store = opened()
     for when in range(1, 13):
         run(store, fetched(store, {f"2026-10-{when:02}": when}))
     expected = everything(store, NOON)
-    merged = "SELECT countIf(NOT active), countIf(active AND level = 0) FROM system.parts WHERE table = 'ccusage_usage_daily'"
     for _ in range(100):  # beside a merge of the engine's own, which it does not wait for, it does nothing
-        engine.command("OPTIMIZE TABLE ccusage_usage_daily FINAL")
-        [(outdated, unmerged)] = engine.query(merged)
-        if outdated > ci.MANY_PARTS and not unmerged:
+        store.command("OPTIMIZE TABLE ccusage_usage_daily FINAL")
+        active, outdated = parts(store)
+        if active == 1:
             break
         time.sleep(0.1)
-    assert (outdated > ci.MANY_PARTS, unmerged) == (True, 0)
-    assert opened_again()[1] > ci.MANY_PARTS  # merged just now: it may not be on the disk yet
+    assert (active, outdated > ci.MANY_PARTS) == (1, True), outdated
+    store.close()
+    store = opened()
+    assert parts(store)[1] > ci.MANY_PARTS  # merged just now: it may not be on the disk yet
+    store.close()
     monkeypatch.setattr(ci, "MERGED_SECONDS", 0)
     time.sleep(1.1)
-    active, outdated = opened_again()
+    store = opened()
+    active, outdated = parts(store)
     assert (active > 0, outdated < ci.MANY_PARTS) == (True, True), outdated  # a merge may have ended since
     assert everything(store, NOON) == expected
+    store.close()
 
 
 def test_what_is_done_at_once_is_told_in_its_order_and_has_ended_when_a_part_fails() -> None:
