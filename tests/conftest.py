@@ -28,12 +28,8 @@ from importer_process import run_importer
 
 sys.dont_write_bytecode = False  # or each worker compiles all tests anew, 3 s of a processor in every run
 
-# Databases are thousands of small files: in memory they take a tenth less time, where there is room to run programs in.
-MEMORY_FOLDER = Path("/dev/shm")
-with contextlib.suppress(OSError, AttributeError):
-    room = os.statvfs(MEMORY_FOLDER)
-    if room.f_bavail * room.f_frsize > 4 * 2**30 and not room.f_flag & os.ST_NOEXEC:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
+if (memory := sample_logs.memory_folder()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 # Where these are installed the importer keeps them from being loaded; hypothesis, in the tests' process, wants them.
 for library in ("numpy", "pandas", "pyarrow"):

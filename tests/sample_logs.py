@@ -18,6 +18,7 @@ same logs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -65,6 +66,16 @@ PRIVATE_VARIABLES = (
     "HASH_PROJECT_NAMES",
     "PROJECT_HASH_KEY",
 )
+
+
+def memory_folder() -> Path | None:
+    """A folder in memory with room to run programs in, if there is one: databases are thousands of small files."""
+    folder = Path("/dev/shm")
+    with contextlib.suppress(OSError, AttributeError):
+        room = os.statvfs(folder)
+        if room.f_bavail * room.f_frsize > 4 * 2**30 and not room.f_flag & os.ST_NOEXEC:
+            return folder
+    return None
 
 
 def say(home: Path, session: str, *moments: datetime, model: str = "claude-sonnet-4-20250514") -> None:
