@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -89,6 +92,16 @@ def test_the_quickest_tests_that_come_through_a_function_are_tried() -> None:
     assert mutate.tests_through("f", known, 10) == ["a.py::short"]
     assert mutate.tests_through("g", known, 0) == ["a.py::short"]  # at least one
     assert mutate.tests_through("new", known, 4)[0] == "a.py::short"
+
+
+def test_what_an_importer_comes_through_in_its_process_is_its_tests(tmp_path: Path) -> None:
+    place = tmp_path / "recorded.jsonl"
+    test = "tests/test_command_line.py::test_stats_before_any_import"
+    environment = os.environ | {"CCUSAGE_TEST_MAP": str(place), "PYTHONPATH": str(mutate.ROOT / "tests")}
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", "-p", "mutate", test]
+    subprocess.run(command, cwd=mutate.ROOT, env=environment, check=True, capture_output=True)
+    functions = {name for line in place.read_text("utf-8").splitlines() for name in json.loads(line)["functions"]}
+    assert {"main", "has_embedded_data"} <= functions
 
 
 def test_a_break_that_no_test_notices_is_shown(
