@@ -379,7 +379,7 @@ CREATE TABLE IF NOT EXISTS ccusage_forgotten
     name         String                 COMMENT 'private id of the project, or the former name; empty elsewhere',
     before       Date                   COMMENT 'the first day that is kept; 1970-01-01 elsewhere',
     began        DateTime('UTC')        COMMENT 'when that day began in the machine''s zone, UTC',
-    is_done      UInt8                  COMMENT '0 while a machine''s rows are taken over: the next import goes on',
+    is_done      UInt8                  COMMENT '0 while rows are taken over or deleted: the next import goes on',
     updated_at   DateTime64(3, 'UTC')   COMMENT 'when it was asked for or done, UTC; the version that wins'
 )
 ENGINE = ReplacingMergeTree(updated_at)

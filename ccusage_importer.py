@@ -117,12 +117,17 @@ def one_line(text: str) -> str:
 def write_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file whole or not at all: who reads it meanwhile, or after a crash, finds the old one. A link stays one.
 
-    Half a surrogate pair is written as `\\ud800`, which is how JSON has it. Raises OSError.
+    What is no file, a device or a pipe, is written into. Half a surrogate pair is written as `\\ud800`, which is how JSON
+    has it. Raises OSError.
     """
     path = path.resolve()
+    content = text.encode("utf-8", "backslashreplace")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(content)
+        return
     with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".", delete=False) as file:
         try:
-            file.write(text.encode("utf-8", "backslashreplace"))
+            file.write(content)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
@@ -230,7 +235,7 @@ read_host = matching(
     r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?",
     "a host name or address alone (CH_PORT and CH_PROTOCOL say the rest)",
 )
-read_dollars = number_from(0, 1e12)
+read_dollars = number_from(0.01, 1e12)
 # What the statistics can be written as, by the end of a file's name.
 EXPORTS = {".html": "html", ".svg": "svg", ".md": "md", ".json": "json", ".csv": "csv"}
 
@@ -380,8 +385,13 @@ def read_config(environment: Mapping[str, str], options: argparse.Namespace) -> 
             given[setting.name] = setting.metadata["read"](f"--{setting.name.replace('_', '-')}", flag)
         elif flag is not None:
             given[setting.name] = flag
-        elif environment.get(variable_name):
-            given[setting.name] = setting.metadata["read"](variable_name, environment[variable_name])
+        elif value := environment.get(variable_name):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:  # the value may be a secret
+                what = f"{variable_name} holds bytes that are no UTF-8"
+                raise ImporterError(what, f"set {variable_name} to text in UTF-8", EXIT_USAGE) from error
+            given[setting.name] = setting.metadata["read"](variable_name, value)
 
     def own_folder(name: str, default: str) -> Path:
         return read_folder(name, environment.get(name) or default) / "ccusage-importer"
@@ -1256,6 +1266,13 @@ def save_reports(fetched: FetchedReports, folder: Path) -> None:
             f"{folder}: the reports cannot be saved: {error.strerror}",
             "make room there" if error.errno == errno.ENOSPC else "give a folder that can be written to",
         ) from error
+
+
+def drop_reports(folder: Path) -> None:
+    """Remove saved reports, the manifest first: what a kill leaves is taken for reports of no run."""
+    with contextlib.suppress(OSError):
+        (folder / MANIFEST).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_document(path: Path) -> Any:
@@ -2356,7 +2373,7 @@ class Forgotten:
 
     `messages`, `rows`, `months`: the first day of which messages and tool calls, the rows of the other reports, and months
     are kept; the day of `rows` began at `began`. `projects` are private ids. `former`: names of the machine whose rows
-    are on their way to it.
+    are on their way to it. `is_begun`: some of it may still be there, for the run that was to delete it has not ended.
     """
 
     messages: date = date.min
@@ -2365,6 +2382,7 @@ class Forgotten:
     months: date = date.min
     projects: frozenset[str] = frozenset()
     former: tuple[str, ...] = ()
+    is_begun: bool = False
 
     def keeps(self, row: Record | Stored) -> bool:
         """Whether a row is to be there."""
@@ -4143,6 +4161,8 @@ class Store:
                     f" FROM {FORGOTTEN_TABLE} FINAL WHERE {OWNED} ORDER BY before, what, name"
                 )
             for what, name, before, began, is_done in rows:
+                if what != "machine" and not is_done:
+                    known = dataclasses.replace(known, is_begun=True)
                 if what == "project":
                     known = dataclasses.replace(known, projects=known.projects | {name})
                 elif what != "machine":
@@ -4619,13 +4639,24 @@ class Store:
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
         self.insert(HISTORY_TABLE, [{**owner, **row, "created_at": now, "updated_at": now}])
 
-    def write_forgotten(
-        self, what: str, name: str = "", before: date = FIRST_DAY, began: datetime = EPOCH, done: bool = True
-    ) -> None:
-        """Record what is not to come back, before it goes: see `Forgotten`."""
-        row = {"what": what, "name": name, "before": before, "began": began, "is_done": int(done)}
+    def write_forgotten(self, *rows: Mapping[str, Any], done: bool) -> None:
+        """Record what is not to come back, before it goes, in one insert: see `Forgotten`. `rows` say `what`, and more."""
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
-        self.insert(FORGOTTEN_TABLE, [{**owner, **row, "updated_at": datetime.now(timezone.utc)}])
+        nothing = {"name": "", "before": FIRST_DAY, "began": EPOCH}
+        stamps = {"is_done": int(done), "updated_at": datetime.now(timezone.utc)}
+        self.insert(FORGOTTEN_TABLE, [{**owner, **nothing, **row, **stamps} for row in rows])
+        self.known_forgotten = None
+
+    def has_forgotten(self) -> bool:
+        """Whether anything was ever deleted on demand, of anybody."""
+        is_known = (FORGOTTEN_TABLE, "what") in self.column_types
+        return is_known and bool(self.query(f"SELECT 1 FROM {FORGOTTEN_TABLE} WHERE what != 'machine' LIMIT 1"))
+
+    def end_forgetting(self) -> None:
+        """Record that what was to be forgotten is gone."""
+        done = f"SELECT * REPLACE (1 AS is_done, greatest(now64(3), addMilliseconds(t.updated_at, 1)) AS updated_at) FROM {FORGOTTEN_TABLE} AS t FINAL"
+        condition = f"{OWNED} AND what != 'machine' AND NOT t.is_done"
+        self.insert_from(self, FORGOTTEN_TABLE, f"{done} WHERE {condition}", {})
         self.known_forgotten = None
 
     def delete_where(self, tables: Iterable[str], condition: str) -> None:
@@ -5577,7 +5608,7 @@ def load_replaced(folder: Path) -> Replaced:
             tuple(key): Children(tuple(its["models"]), {m: Usage(**usage) for m, usage in its["breakdowns"].items()})
             for key, its in saved_children
         }
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ImporterError(
             f"{folder / REPLACED} cannot be read: {type(error).__name__}",
             "an import of these logs stores the most of it",
@@ -5929,7 +5960,7 @@ def import_reports(
         store.write_history(history_row(outcome, started, records, privacy))
         if last is None:
             store.delete_history(import_id, UNFINISHED)
-        shutil.rmtree(folder, ignore_errors=True)
+        drop_reports(folder)
     except ImporterError as error:
         outcome.plans, outcome.errors = {}, {"import": error}
         outcome.duration = time.monotonic() - clock
@@ -5946,9 +5977,13 @@ def keep_unread(outcome: Outcome, unread: Iterable[str], folder: Path, name: str
     """Keep what ccusage gave where some of its reports have a shape that cannot be read: a newer version may."""
     if not (folder / MANIFEST).exists():
         save_reports(outcome.fetched, folder)
-    aside = set_aside(folder, name, config)
+    try:
+        told = f"what ccusage gave is kept in {set_aside(folder, name, config)}"
+    except OSError as problem:
+        told = f"what ccusage gave cannot be kept ({problem.filename}: {problem.strerror})"
     for report in unread:
-        outcome.errors[report].fix += f". What ccusage gave is kept in {aside}"
+        error = outcome.errors[report]
+        error.fix = "; ".join(filter(None, (error.fix, told)))
 
 
 def not_found(
@@ -6055,10 +6090,13 @@ def set_aside(folder: Path, name: str, config: Config) -> Path:
 
 
 def refuse_saved(folder: Path, error: ImporterError, config: Config) -> None:
-    aside = set_aside(folder, folder.name, config)
+    try:
+        where = f"were moved to {set_aside(folder, folder.name, config)}"
+    except OSError as problem:
+        where = f"stay in {folder} ({problem.filename}: {problem.strerror})"
     log.warning(
-        "reports that an earlier run has kept cannot be imported and were moved to %s: %s; fix: %s",
-        aside,
+        "reports that an earlier run has kept cannot be imported and %s: %s; fix: %s",
+        where,
         one_line(error.what),
         one_line(error.fix),
     )
@@ -6126,7 +6164,7 @@ def keep_for_next_run(config: Config, fetched: FetchedReports) -> Path:
         same_owner = (saved.machine_name, saved.user_name) == (fetched.machine_name, fetched.user_name)
         is_whole = not older_one.errors and not any(older_one.odd.values()) and not (path / REPLACED).exists()
         if same_owner and is_whole and covers_all(newer.records, older_one.records):
-            shutil.rmtree(path, ignore_errors=True)
+            drop_reports(path)
     return folder
 
 
@@ -6305,6 +6343,7 @@ class Archive:
 
     folder: Path
     tables: Mapping[str, ArchivedTable]
+    owners: Sequence[tuple[str, str]] = ()  # machine and user of every row
 
     def path(self, table: str, month: str) -> Path:
         return self.folder / table / f"{month}.parquet"
@@ -6345,6 +6384,7 @@ def load_archive(folder: Path) -> Archive:
             )
             for table, told in manifest["tables"].items()
         }
+        owners = [(str(machine), str(user)) for machine, user in manifest.get("owners", ())]
         names = [name for table in tables.values() for name in (*table.columns, *table.files)]
         odd = [name for name in (*tables, *names) if not re.fullmatch(r"[\w-]+", name)]
         if odd:  # they become paths and SQL
@@ -6355,7 +6395,7 @@ def load_archive(folder: Path) -> Archive:
             "give the folder that `ccusage-importer --archive DIR` has written; a newer version's needs that version",
             EXIT_USAGE,
         ) from error
-    return Archive(folder, tables)
+    return Archive(folder, tables, owners)
 
 
 def of_reading(error: Exception) -> str:
@@ -6367,6 +6407,10 @@ def of_reading(error: Exception) -> str:
 
 def finish_archive(archive: Archive) -> None:
     """Do what a run that was killed has left: files whose manifest was written take their places, others go."""
+    for path in archive.folder.glob("*/????-??.parquet"):
+        its = archive.tables.get(path.parent.name)
+        if its is not None and path.stem not in its.files:  # of a month of which there is nothing any more
+            path.unlink()
     for left in archive.folder.glob("*/.*.parquet.new"):
         table, month = left.parent.name, left.name[1:].partition(".")[0]
         file = archive.tables[table].files.get(month) if table in archive.tables else None
@@ -6450,13 +6494,15 @@ def store_archive(store: Store, folder: Path) -> dict[str, tuple[int, int, int]]
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         finish_archive(known)
         try:
+            refuse_others(store, folder, known.owners, bring_back(folder))
             now, written = write_changed(store, known)
-            refuse_less(known, now)
+            refuse_less(store, known, now)
             manifest = {
                 "format": ARCHIVE_FORMAT,
                 "version": __version__,
                 "engine": str(store.client.server_version),
                 "written_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "owners": now.owners,
                 "tables": {table: dataclasses.asdict(told) for table, told in now.tables.items()},
             }
             write_file(folder / MANIFEST, json.dumps(manifest, indent=1))
@@ -6464,9 +6510,6 @@ def store_archive(store: Store, folder: Path) -> dict[str, tuple[int, int, int]]
             finish_archive(known)
             raise
         finish_archive(now)
-        for table, old in known.tables.items():
-            for month in old.files.keys() - now.tables[table].files.keys():
-                known.path(table, month).unlink(missing_ok=True)
     except OSError as error:
         raise ImporterError(
             f"{folder}: the archive cannot be written: {error.strerror}",
@@ -6474,13 +6517,13 @@ def store_archive(store: Store, folder: Path) -> dict[str, tuple[int, int, int]]
         ) from error
     return {
         table: (written[table], sum(file.rows for file in its.values()), sum(file.bytes for file in its.values()))
-        for table, its in ((table, told.files) for table, told in now.tables.items())
+        for table, its in ((table, now.tables[table].files) for table in MONTH_OF)
     }
 
 
 def write_changed(store: Store, known: Archive) -> tuple[Archive, Counter[str]]:
     """Write the files of months that are not as the archive knows them, under their `new_name`; and count them by table."""
-    tables: dict[str, ArchivedTable] = {}
+    tables = {table: told for table, told in known.tables.items() if table not in MONTH_OF}  # a newer version's
     written: Counter[str] = Counter()
     with reading_engine(store) as engine, without_globs(known.folder) as inside:
         for table in MONTH_OF:
@@ -6497,11 +6540,37 @@ def write_changed(store: Store, known: Archive) -> tuple[Archive, Counter[str]]:
                     written[table] += 1
                 files[month] = file
             tables[table] = ArchivedTable(columns, files)
-    return Archive(known.folder, tables), written
+    return Archive(known.folder, tables, store.read_owners()), written
 
 
-def refuse_less(known: Archive, now: Archive) -> None:
-    """Refuse to lose what an archive has of days whose database is gone, or has forgotten them: usage, and its history."""
+def bring_back(folder: Path) -> str:
+    return f"bring it back with --restore {folder}, or archive into another folder"
+
+
+def refuse_others(store: Store, folder: Path, owners: Iterable[tuple[str, str]], fix: str) -> None:
+    """Refuse a folder that holds rows of somebody whom the database does not know: they would go."""
+    there = {*store.read_owners()}
+    for (machine, user), name in current_names(store, owners).items():
+        if (name, user) not in there:
+            raise ImporterError(
+                f"{folder} holds rows of {one_line(user)} on {one_line(machine)}, of whom the database has none", fix
+            )
+
+
+def refuse_less(store: Store, known: Archive, now: Archive) -> None:
+    """Refuse to lose what an archive has of days whose database is gone, or has forgotten them: usage, and its history.
+
+    Of conversations no month may go but for what was forgotten on demand.
+    """
+    if not store.has_forgotten():
+        for table in (MESSAGES_TABLE, TOOLS_TABLE, ACTIVITY_TABLE):
+            gone = known.tables[table].files.keys() - now.tables[table].files.keys() if table in known.tables else ()
+            for month in sorted(gone)[:1]:
+                raise ImporterError(
+                    f"{known.folder} has {known.tables[table].files[month].rows:,} rows of {table} of {month}, the "
+                    "database none",
+                    bring_back(known.folder),
+                )
     for table, unit in {REPORTS["daily"].table: "tokens", HISTORY_TABLE: "imports"}.items():
         told, old = (
             {
@@ -6514,7 +6583,7 @@ def refuse_less(known: Archive, now: Archive) -> None:
             if told.get(month, 0) < more:
                 raise ImporterError(
                     f"{known.folder} has more {unit} of {month} than the database: {more:,} against {told.get(month, 0):,}",
-                    f"bring it back with --restore {known.folder}, or archive into another folder",
+                    bring_back(known.folder),
                 )
 
 
@@ -6627,16 +6696,19 @@ def lake_columns(columns: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def load_lake(folder: Path) -> dict[str, LakeTable]:
-    """What the manifest of a folder says; of a new or empty one nothing. Raises ImporterError for any other."""
+def load_lake(folder: Path) -> tuple[dict[str, LakeTable], list[tuple[str, str]]]:
+    """What the manifest of a folder says, tables and whose rows; of a new or empty one nothing. Raises ImporterError for
+    any other.
+    """
     path = folder / LAKE_MANIFEST
     try:
         if not path.exists() and not (folder.is_dir() and any(folder.iterdir())):
-            return {}
+            return {}, []
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != LAKE_FORMAT:
             raise ValueError(f"format {manifest['format']} is not known to this version")
-        return {table: LakeTable(**told) for table, told in manifest["tables"].items()}
+        owners = [(str(machine), str(user)) for machine, user in manifest.get("owners", ())]
+        return {table: LakeTable(**told) for table, told in manifest["tables"].items()}, owners
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImporterError(
             f"{folder} is no lake that --lake has made ({type(error).__name__})", "give an empty folder", EXIT_USAGE
@@ -6667,7 +6739,9 @@ def store_lake(store: Store, folder: Path) -> dict[str, tuple[int, int]]:
             "give another folder",
             EXIT_USAGE,
         )
-    lake = load_lake(folder)
+    lake, owners = load_lake(folder)
+    refuse_others(store, folder, owners, "give each database a folder of its own")
+    owners = store.read_owners()
     told = {}
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -6675,7 +6749,8 @@ def store_lake(store: Store, folder: Path) -> dict[str, tuple[int, int]]:
             for table in LAKE_TABLES:
                 known = lake.get(table, LakeTable())
                 lake[table] = now = write_lake_table(store, engine, table, known, folder, private / "month.parquet")
-                manifest = {"format": LAKE_FORMAT, "tables": {name: vars(its) for name, its in lake.items()}}
+                tables = {name: vars(its) for name, its in lake.items()}
+                manifest = {"format": LAKE_FORMAT, "owners": owners, "tables": tables}
                 write_file(folder / LAKE_MANIFEST, json.dumps(manifest, indent=1))
                 written = sum(known.months.get(month) != its for month, its in now.months.items())
                 told[table] = (written, sum(rows for rows, _ in now.months.values()))
@@ -6705,8 +6780,9 @@ def write_lake_table(
     is_old = bool(changed) and snapshots > LAKE_SNAPSHOTS + len(known.months)
     unfinished = folder / f".{table}.unfinished"
     is_new = not snapshots or known.columns != types or is_old or unfinished.exists()
-    if is_new:
+    if is_new or changed:
         unfinished.touch()
+    if is_new:
         shutil.rmtree(path, ignore_errors=True)
         changed = sorted(months)
     if not changed:
@@ -6800,6 +6876,8 @@ def store_forgotten(store: Store) -> None:
     store.write_plans(plan for plan in plans if not plan.is_empty)
     store.delete_where([TOOLS_TABLE, MESSAGES_TABLE], logs_to_go(forgotten))
     store.delete_where([ACTIVITY_TABLE], logs_to_go(dataclasses.replace(forgotten, projects=frozenset())))
+    if forgotten.is_begun:
+        store.end_forgetting()
 
 
 def uncover(store: Store, first_day: date) -> None:
@@ -6857,24 +6935,30 @@ def rename_machine(old: Store, new: Store) -> dict[str, Plan]:
     What was imported under both names, as it is after a computer was renamed, is counted once. That it is under way is
     recorded first, so the next import does what a kill has left.
     """
-    refuse_other_settings(old, new)
     former = old.config.machine_name
-    new.write_forgotten("machine", former, done=False)
+    if former == new.config.machine_name:
+        raise ImporterError(f"--rename-machine: {former} has this name already", "give another one", EXIT_USAGE)
+    refuse_other_settings(old, new)
+    renamed = {"what": "machine", "name": former}
+    new.write_forgotten(renamed, done=False)
     plans = push_owner(old, new)
     old.delete_owner()
     store_forgotten(new)  # by either name
-    new.write_forgotten("machine", former)
+    new.write_forgotten(renamed, done=True)
     forget_fixed(old.config)
     return plans
 
 
-def finish_renames(store: Store) -> int:
-    """Do what a kill has left of --rename-machine; returns how many."""
-    left = store.forgotten.former
-    for former in left:
+def finish_begun(store: Store) -> bool:
+    """Do what a kill has left of --rename-machine and --forget; returns whether there was anything."""
+    left = store.forgotten
+    for former in left.former:
         log.info("taking over the rows of %s, which a run that was ended has left there", one_line(former))
         rename_machine(owned_by(store, former, store.config.user_name), store)
-    return len(left)
+    if left.is_begun:
+        log.info("deleting what is to be forgotten, which a run that was ended has left there")
+        store_forgotten(store)
+    return bool(left.former) or left.is_begun
 
 
 # =====================================================================================================
@@ -8401,17 +8485,20 @@ def check_everything(config: Config, with_unset: bool = True) -> Iterator[Findin
             yield Finding("lock", True, waited[0] if waited else f"free ({config.lock_path / ImportLock.name})")
             needed = "ClickHouse"
             store, last = future.result()
-        except ImporterError as error:
-            yield Finding(needed, False, error.what, error.fix)
-        else:
+            needed = "what is stored"
             yield from check_database(config, store)
             imported = store.read_import_times(RECENT_IMPORTS) if store and last else []
             if store and last:
                 yield from check_expectations(store, last.timezone)
+        except ImporterError as error:
+            yield Finding(needed, False, error.what, error.fix)
         if ccusage is not None:
             fetched = fetch_reports(config, ccusage, last.timezone if last else zone_without_database(config), groups)
             yield from check_reports(fetched)
-            yield from check_logs(fetched, store if last else None, is_known=imported is not None)
+            try:
+                yield from check_logs(fetched, store if last else None, is_known=imported is not None)
+            except ImporterError as error:
+                yield Finding("days in the database", False, error.what, error.fix)
         yield from check_fixed(config, last or remembered(config))
         yield check_cron()
         if imported is not None:
@@ -8468,7 +8555,8 @@ def check_node(groups: ProcessGroups) -> Finding:
     except (OSError, subprocess.TimeoutExpired):
         return Finding("Node", False, f"{node} does not start", fix, required=False)
     version = stdout.decode("utf-8", "replace").strip()
-    recent = code == 0 and int(re.sub(r"\D*(\d+).*", r"\1", version) or 0) >= 20
+    major = re.search(r"\d+", version)
+    recent = code == 0 and major is not None and int(major[0]) >= 20
     return Finding("Node", recent, f"{version} ({node})", fix, required=False)
 
 
@@ -8488,7 +8576,7 @@ def check_reports(fetched: FetchedReports) -> Iterator[Finding]:
 def cleanup_days(environment: Mapping[str, str]) -> tuple[int, str]:
     """After how many days Claude Code deletes its logs, and where that is said."""
     for folder in claude_folders(environment):
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, OverflowError):
             days = json.loads((folder / "settings.json").read_text(encoding="utf-8")).get("cleanupPeriodDays")
             if days is not None:
                 return int(days), str(folder / "settings.json")
@@ -8933,7 +9021,17 @@ class OutputHandler(logging.StreamHandler):  # type: ignore[type-arg]  # Python 
 
 
 class PrivateLogFile(logging.handlers.RotatingFileHandler):
-    """A log file that is rotated, and readable by its owner alone."""
+    """A log file that is rotated, and readable by its owner alone. That it cannot be written to is told once."""
+
+    is_lost = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.is_lost:
+            self.is_lost = True
+            log.warning("--log-file: %s cannot be written to: %s", self.baseFilename, error.strerror)
 
     def _open(self) -> Any:
         return open(  # the handler closes it
@@ -8969,7 +9067,8 @@ class Screen:
             logging.getLogger(library).setLevel(logging.CRITICAL)
         for handler in list(log.handlers):
             log.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # of a full disk
+                handler.close()
         log.propagate = False
         log.setLevel(logging.DEBUG if verbose else logging.INFO)
         lines = logging.Formatter("%(asctime)s %(levelname)s %(message)s", TIME_LAYOUT)
@@ -9151,7 +9250,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
             checked_settings(last, fetched.timezone, privacy, config)
             past = Past(store, reading=store.read_ahead(reshaped.records))
             screen.watch(logs)
-            if finish_renames(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
+            if finish_begun(store) + replay_pending(store, last or Fixed(fetched.timezone, privacy.fingerprint)):
                 last, past = store.read_last_import(), Past(store)
             write_names(
                 config, omit(seen_names(fetched, privacy), store.forgotten.projects), claude_folders(os.environ)
@@ -9333,7 +9432,8 @@ def check_forget(options: argparse.Namespace) -> None:
         raise ImporterError("--conversations and --months belong to --before", "leave them out", EXIT_USAGE)
     if options.conversations_alone and options.months:
         raise ImporterError("--conversations leaves every total, --months none", "leave one of them out", EXIT_USAGE)
-    if options.before is not None and read_day("--before", options.before) > datetime.now(timezone.utc).date():
+    somewhere = datetime.now(timezone(timedelta(hours=14))).date()  # where the day begins first
+    if options.before is not None and read_day("--before", options.before) > somewhere:
         raise ImporterError(f"--before {options.before} is after today", "give an earlier day", EXIT_USAGE)
 
 
@@ -9376,7 +9476,7 @@ def check_options(options: argparse.Namespace) -> None:
     check_formats(options)
     if options.forget:
         check_forget(options)
-    if options.rename_machine and len({*options.rename_machine}) == 1:
+    if options.rename_machine and len({read_name("--rename-machine", name) for name in options.rename_machine}) == 1:
         raise ImporterError("--rename-machine: both names are the same", "give the old and the new one", EXIT_USAGE)
     if options.param and not options.query:
         raise ImporterError("--param belongs to --query NAME", "give the query's name", EXIT_USAGE)
@@ -9451,10 +9551,10 @@ def reading(
 def run_stats(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print the statistics, or write them to a file, or both."""
     with reading(config, options, screen) as asked:
-        if asked is None:
-            return EXIT_DONE
-        store, selection, audience = asked
         is_export = options.export is not None
+        if asked is None:
+            return EXIT_FAILED if is_export else EXIT_DONE
+        store, selection, audience = asked
         kind = EXPORTS.get(options.export.suffix, options.format) if is_export else ""
         places = {*EXPORT_PLACES.get(kind, ()), *(("glance", "stats") if options.all else ("glance",))}
         answers = fetch_statistics(store, selection, places)
@@ -9707,9 +9807,12 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
         opening(here, screen.wait, lock=True, make_schema=True) as opening_local,
         opening(config, screen.wait, lock=True, make_schema=True) as opening_served,
     ):
-        local, served = opening_local.result()[0], opening_served.result()[0]
+        (local, last), (served, _) = opening_local.result(), opening_served.result()
         assert local is not None
         assert served is not None
+        finish_begun(local)
+        if last is not None:  # what a run could not finish, no import from now on would find
+            replay_pending(local, last)
         rows = []
         for (machine, user), name in current_names(served, local.read_owners()).items():
             # an import there would store as much of conversations
@@ -9803,7 +9906,8 @@ def project_ids(config: Config, name: str) -> frozenset[str]:
 
 def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> int:
     """Print what --before or --project means in rows, and with --yes delete it and record that it stays away."""
-    with opening_stored(config, screen, lock=options.yes, make_schema=options.yes) as (store, last):
+    lock = options.yes or config.lock_path.exists()
+    with opening_stored(config, screen, lock, make_schema=options.yes) as (store, last):
         wanted: list[dict[str, Any]]
         if options.project is not None:
             projects = project_ids(config, options.project) - {""}  # what belongs to no project
@@ -9837,10 +9941,10 @@ def run_forget(config: Config, options: argparse.Namespace, screen: Screen) -> i
             replay_pending(store, last)
         counts = count_to_go(store, asked)
         if options.yes:
-            for row in wanted:
-                store.write_forgotten(**row)
+            store.write_forgotten(*wanted, done=False)
             store_forgotten(store)
-            forget_names(config, asked.projects)
+            if asked.projects:
+                forget_names(config, asked.projects)
     rows = [(table, f"{count:,}") for table, count in counts.items()]
     title = f"{'Forgotten' if options.yes else 'To be forgotten'} of {config.user_name} on {config.machine_name}"
     screen.show([Table(title, (Column("table"), Column("rows", "#")), rows)])

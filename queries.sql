@@ -587,6 +587,7 @@ ORDER BY date;
 -- shown: comparison "Day against day" | date day, cost $, tokens? ~, cost_before $, change +$, change_percent +%
 -- tunables: days 1..20000
 WITH 30 AS days, 'UTC' AS zone, toDate(now(zone)) AS today,
+(SELECT if(count() = 0, toDate('2149-06-06'), min(date)) FROM ccusage_usage_daily FINAL) AS recorded,
 per_day AS
 (
     SELECT date, sum(day_cost) AS cost, sum(day_tokens) AS tokens
@@ -606,7 +607,9 @@ compared AS
         date,
         cost,
         tokens,
-        lagInFrame(cost) OVER (ORDER BY date ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS cost_before
+        lagInFrame(cost) OVER (ORDER BY date ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS before,
+        -- what was not recorded yet is not nothing used
+        if(date > recorded, before, NULL) AS cost_before
     FROM per_day
 )
 SELECT
@@ -904,7 +907,7 @@ used AS
         toDateOrZero(record_key) AS day,
         cost
     FROM ccusage_model_breakdowns FINAL
-    WHERE record_type = 'daily' AND day >= first_day_before
+    WHERE record_type = 'daily' AND day BETWEEN first_day_before AND today
 )
 SELECT
     toString(model_name) AS model,
@@ -1212,7 +1215,7 @@ SELECT
     level.2 AS percent_of_sessions,
     costs[toUInt32(ceil(length(costs) * level.2 / 100))] AS cost_at_most,
     tokens_of_each[toUInt32(ceil(length(tokens_of_each) * level.2 / 100))] AS tokens_at_most,
-    minutes_of_each[toUInt32(ceil(length(minutes_of_each) * level.2 / 100))] AS minutes_at_most
+    if(empty(minutes_of_each), NULL, minutes_of_each[toUInt32(ceil(length(minutes_of_each) * level.2 / 100))]) AS minutes_at_most
 FROM levels
 CROSS JOIN sessions
 WHERE notEmpty(costs)

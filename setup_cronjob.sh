@@ -104,19 +104,27 @@ find_places() {
 
 # Cron starts in another folder: a relative path would silently become another one.
 require_absolute_settings() {
-    local name value
+    local name value part parts
     for name in $SETTINGS; do
         value=${!name-}
+        [[ -n $value ]] || continue
         case $name in
             *_DIR | *_HOME | *_PATH | *_ROOT | *_FILE | *_ENVIRONMENT | CCUSAGE_EXPORT | NODE_EXTRA_CA_CERTS) ;;
             npm_config_*config | npm_config_cache | NPM_CONFIG_*CONFIG | NPM_CONFIG_CACHE) ;;
             CCUSAGE_BIN) [[ $value == */* ]] || continue ;;
             *) continue ;;
         esac
-        case $value in
-            '' | /* | '~'*) ;;
-            *) abort 2 "$name: '$value' is not an absolute path, and cron starts elsewhere" "give the whole path" ;;
+        parts=("$value")
+        case $name in
+            XDG_* | CCUSAGE_*) ;;
+            *) IFS=, read -r -a parts <<<"$value" ;; # an agent's logs may be in several folders
         esac
+        for part in "${parts[@]}"; do
+            case ${part# } in
+                '' | /* | '~'*) ;;
+                *) abort 2 "$name: '$part' is not an absolute path, and cron starts elsewhere" "give the whole path" ;;
+            esac
+        done
     done
 }
 

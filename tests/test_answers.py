@@ -958,10 +958,25 @@ def test_the_same_day_of_a_year_and_the_days_to_come(store: ci.Store) -> None:
     assert dict(asked(store, "periods_compared", "period", "cost_before", **leap_day))["year"] == 3.0
     for name in ("daily_trend", "day_to_day"):
         assert max(day for (day,) in asked(store, name, "date")) == today, name
+    assert asked(store, "models_compared", "cost") == []  # as the month's cost beside it
     write_import(store, HOUR, "failed", 1.0, {}, "no ccusage")
     assert asked(store, "freshness", "last_import", "hours_ago", "is_stale", "last_status") == [
         (None, None, True, "failed")
     ]
+
+
+def test_what_is_not_known_is_not_nothing(store: ci.Store) -> None:
+    today = utc_now().date()
+    records = [day_record("claude", today - n * DAY, a=used(10, float(n))) for n in (1, 2)]
+    write(store, "m", "u", [*records, session_record("s", "p", None, utc_now(), a=used(10, 1.0))])
+    rows = asked(store, "day_to_day", "date", "cost_before", "change")
+    assert rows[:4] == [
+        (today, 1.0, -1.0),
+        (today - DAY, 2.0, -1.0),
+        (today - 2 * DAY, None, None),  # the first that was recorded
+        (today - 3 * DAY, None, None),
+    ]
+    assert {minutes for (minutes,) in asked(store, "session_percentiles", "minutes_at_most")} == {None}
 
 
 def test_agents_that_are_sent_twice_and_versions_in_their_order(store: ci.Store) -> None:

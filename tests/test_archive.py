@@ -216,6 +216,45 @@ def test_a_damaged_archive_is_named_and_nothing_restored(told: Machine, archive:
         assert (result.returncode, "holds no archive" in result.stderr) == (2, True)
 
 
+def test_what_a_killed_run_has_left_goes_and_what_a_newer_version_has_stays(
+    told: Machine, archive: Path, tmp_path: Path
+) -> None:
+    folder = copied(archive, tmp_path / "archive")
+    days = folder / "ccusage_usage_daily"
+    shutil.copy(next(days.glob("*.parquet")), days / "1999-01.parquet")  # of a month that was forgotten before the kill
+    newer = manifest(folder)
+    newer["tables"]["ccusage_newer"] = newer["tables"]["ccusage_budgets"]
+    (folder / "manifest.json").write_text(json.dumps(newer), encoding="utf-8")
+    assert written(told.imported("--archive", str(folder))) == 0
+    assert not (days / "1999-01.parquet").exists()
+    assert manifest(folder)["tables"] == newer["tables"]
+
+
+def test_no_other_database_takes_an_archives_place(told: Machine, archive: Path, tmp_path: Path) -> None:
+    folder = copied(archive, tmp_path / "archive")
+    carols = empty(told, tmp_path / "db")
+    carols.settings |= {"CCUSAGE_USER": "carol"}
+    carols.imported("--quiet")
+    result = carols.run("--archive", str(folder))
+    assert (result.returncode, "holds rows of bob on elsewhere" in result.stderr) == (1, True), result.stderr
+    shutil.copytree(told.home, tmp_path / "home", symlinks=True)
+    without = Machine(tmp_path / "home")
+
+    def change(statement: str) -> None:
+        client = clickhouse_connect.get_client(interface="chdb", path=str(without.db_path), database="ccusage")
+        client.command(statement)
+        client.close()
+
+    change("DELETE FROM ccusage_tool_calls WHERE 1")  # as where conversations were never stored
+    result = without.run("--archive", str(folder))
+    assert (result.returncode, "rows of ccusage_tool_calls of" in result.stderr) == (1, True), result.stderr
+    assert manifest(folder) == manifest(archive)
+    assert {path.name for path in folder.glob("*/*")} == {path.name for path in archive.glob("*/*")}
+    change("INSERT INTO ccusage_forgotten (user_name, what) VALUES ('ada', 'messages')")  # on demand they go
+    without.imported("--archive", str(folder))
+    assert not manifest(folder)["tables"]["ccusage_tool_calls"]["files"]
+
+
 def test_a_restore_that_is_killed_is_done_by_the_next(told: Machine, archive: Path, tmp_path: Path) -> None:
     elsewhere = empty(told, tmp_path / "db")
     for step in (1, 3, 7):  # history, messages, rows: each run goes on where the last one ended

@@ -132,6 +132,12 @@ def test_a_server(machine: Machine, server: Server) -> None:
     found = check(machine, 0)
     assert f"at http://127.0.0.1:{server.port}" in found["ClickHouse"]["found"]
     assert found["a write and a delete"]["holds"]
+    server.fail({"kind": "exception", "code": 497, "text": "x (ACCESS_DENIED)", "match": "rows_kept", "times": 99})
+    server.fail({"kind": "exception", "code": 497, "text": "x (ACCESS_DENIED)", "match": "LIMIT .count", "times": 99})
+    found = check(machine, 1)
+    assert (found["what is stored"]["holds"], "ACCESS_DENIED" in found["what is stored"]["found"]) == (False, True)
+    assert found["report daily"]["holds"]  # nothing stops at the first miss
+    server.recover()
     server.stop()
     found = check(machine, 1, CCUSAGE_TIMEZONE="")
     assert found["time zone"]["found"].startswith("UTC, fixed by the first import")  # told by a file beside the lock
@@ -244,6 +250,34 @@ def test_logs_are_rotated_and_stay_private(tmp_path: Path, monkeypatch: pytest.M
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["import.log", *(f"import.log.{number}" for number in range(1, 5))]
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())
+
+
+def test_a_log_file_on_a_full_disk_is_told_once(laptop: Machine, tmp_path: Path) -> None:
+    (tmp_path / "full.log").symlink_to("/dev/full")
+    result = laptop.run("--quiet", "--log-file", str(tmp_path / "full.log"))
+    assert result.returncode == 0
+    [said] = result.stderr.splitlines()
+    assert said.endswith(f"--log-file: {tmp_path / 'full.log'} cannot be written to: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("said", "holds"), [("v22.1.0", True), ("a note\nv22.1.0", True), ("v18.2.0", False), ("no number", False)]
+)
+def test_the_version_of_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, holds: bool) -> None:
+    node = tmp_path / "node"
+    node.write_text(f"#!/bin/sh\nprintf '{said}\\n'\n")
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ci.check_node(ci.ProcessGroups()).holds is holds
+
+
+def test_after_how_many_days_claude_code_deletes(tmp_path: Path) -> None:
+    def days(text: str) -> int:
+        (tmp_path / "settings.json").write_text(text)
+        return ci.cleanup_days({"CLAUDE_CONFIG_DIR": str(tmp_path)})[0]
+
+    assert days('{"cleanupPeriodDays": 99}') == 99
+    assert {days(f'{{"cleanupPeriodDays": {odd}}}') for odd in ("1e999", '"x"', "null", "[]")} == {30}
 
 
 def test_a_log_file_that_cannot_be_written(machine: Machine, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,8 @@ def test_readme_and_help_tell_the_same_exit_codes() -> None:
         ("CCUSAGE_TIMEOUT", "soon", "a number from 0.1 to 86400"),
         ("CCUSAGE_TIMEOUT", "nan", "a number from 0.1 to 86400"),
         ("CCUSAGE_WORKERS", "0", "a whole number from 1 to 64"),
-        ("CCUSAGE_BUDGET_DAY", "-1", "a number from 0 to 1000000000000"),
+        ("CCUSAGE_BUDGET_DAY", "-1", "a number from 0.01 to 1000000000000"),
+        ("CCUSAGE_BUDGET_MONTH", "0", "a number from 0.01 to 1000000000000"),
         ("CH_CLUSTER", "a b", "a cluster's name"),
         ("CCUSAGE_TIMEZONE", "Mars/Olympus", "an IANA time zone such as Europe/Berlin"),
         ("CCUSAGE_TIMEZONE", "../../etc/passwd", "an IANA time zone such as Europe/Berlin"),
@@ -291,6 +293,29 @@ def test_a_folder_that_holds_no_saved_reports(tmp_path: Path, machine: Machine) 
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("variable", ["PROJECT_HASH_KEY", "CH_PASSWORD", "CCUSAGE_DB_PATH"])
+def test_bytes_that_are_no_text_are_refused_and_not_shown(
+    clean_environment: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+) -> None:
+    monkeypatch.setenv(variable, os.fsdecode(b"secret\xff"))
+    assert ci.main(["--dry-run"]) == 2
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"error: {variable} holds bytes that are no UTF-8\n")
+    assert "secret" not in stderr
+
+
+def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "pipe").read_text)
+        ci.write_file(tmp_path / "pipe", "metrics")
+        assert read.result() == "metrics"
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
@@ -321,6 +346,8 @@ def test_stats_before_any_import(machine: Machine) -> None:
     result = machine.run("--stats")
     assert (result.returncode, result.stdout) == (0, "")
     assert "nothing is stored in" in result.stderr
+    page = machine.home / "usage.html"
+    assert (machine.run("--export", str(page)).returncode, page.exists()) == (1, False)
     assert not machine.db_path.exists()
 
 

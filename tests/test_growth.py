@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sample_logs
 from conftest import NEWEST, Machine, MakeOnce, Server, thorough
 
 import ccusage_importer as ci
@@ -82,6 +84,20 @@ def test_an_interrupted_push_goes_on(grown: Machine, server: Server, skip: int) 
     server.recover()
     push(grown, server)
     assert contents(Machine(grown.home, server=server)) == contents(grown)
+
+
+def test_what_an_import_could_not_finish_is_pushed_too(grown: Machine, server: Server) -> None:
+    """No import comes back to the embedded database once CH_HOST is set."""
+    grown.settings = {"CCUSAGE_USER": "ada"}
+    log = grown.home / ".claude" / "projects" / "-p" / "late.jsonl"
+    sample_logs.say(grown.home, log.stem, datetime.now(timezone.utc) - timedelta(hours=9))
+    assert (
+        grown.run_patched("ci.Store.write_plans = lambda *_, **__: os.kill(os.getpid(), 9)", "--quiet").returncode < 0
+    )
+    log.unlink()
+    push(grown, server, CCUSAGE_USER="ada")
+    assert server.query("SELECT total_tokens FROM ccusage_usage_sessions FINAL WHERE session_id = 'late'") == [(100,)]
+    assert not list(grown.home.rglob("pending/*"))
 
 
 def test_push_never_shrinks_what_the_server_has(grown: Machine, server: Server) -> None:

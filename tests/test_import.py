@@ -870,7 +870,7 @@ def test_reports_of_another_shape_are_kept_for_a_version_that_can_read_them(mach
     assert result.returncode == 3
     assert result.stderr.splitlines()[0] == "error: blocks: blocks is missing, not a list"
     unread = machine.db_path / "refused" / "unread"
-    assert f"What ccusage gave is kept in {unread}" in result.stderr
+    assert f"what ccusage gave is kept in {unread}" in result.stderr
     assert (unread / "blocks.json").read_text() == '{"blocks": null}'
     assert not list(machine.db_path.glob("pending/*"))
     assert machine.query("SELECT count() FROM ccusage_usage_blocks") == [(0,)]

@@ -96,6 +96,25 @@ def test_a_lake_is_what_is_stored_and_only_what_changed_is_written(
     assert not [*lake.glob(".*")]
     assert not [*(lake / "ccusage_usage_daily" / "metadata").glob("v0*")]
 
+    # a run that was killed, or found the disk full, while it changed a table
+    patch = "ci.Store.write_parquet = lambda *_: os.kill(os.getpid(), 9)"
+    client = clickhouse_connect.get_client(interface="chdb", path=str(machine.db_path))
+    client.command(
+        "DELETE FROM ccusage.ccusage_usage_blocks WHERE start_time = (SELECT max(start_time) FROM ccusage.ccusage_usage_blocks)"
+    )
+    client.close()
+    assert machine.run_patched(patch, "--lake", str(lake)).returncode < 0
+    newest = max((lake / "ccusage_usage_blocks" / "metadata").glob("v*.json"), key=lambda path: path.stat().st_mtime)
+    newest.write_text("")
+    machine.imported("--lake", str(lake))
+    assert_says_what_the_database_says(machine, read_lake(pyiceberg, lake))
+
+    # another database's
+    other = Machine(machine.home, settings={"CCUSAGE_DB_PATH": str(tmp_path / "other"), "CCUSAGE_USER": "bob"})
+    other.imported("--quiet")
+    result = other.run("--lake", str(lake))
+    assert (result.returncode, "holds rows of ada on m" in result.stderr) == (1, True), result.stderr
+
     # from a server: the engine in process writes
     served = Machine(machine.home, settings=machine.settings, server=server)
     served.imported("--push-local", CCUSAGE_CONVERSATIONS="true")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import conversation_logs
 import pytest
 import sample_logs
-from conftest import Machine, MakeOnce, Server
+from conftest import Machine, MakeOnce, Server, thorough
 from importer_process import DIE_AFTER_WRITES
 
 from ccusage_importer import computer_fingerprint
@@ -354,6 +356,34 @@ def test_after_something_is_forgotten_an_import_tells_of_what_is_new_alone(lived
     assert float(said[1]) > 0
 
 
+def test_who_only_asks_what_would_be_forgotten_waits_for_another_run_and_needs_no_names(lived: Machine) -> None:
+    lock = next(lived.home.rglob("import.lock"))
+    lived.imported("--forget", "--before", str(DAY), "--conversations", "--yes", "--quiet")
+    names = next(lived.home.rglob("names.json"))
+    names.write_text("{broken", encoding="utf-8")
+    with lock.open("r+") as held, ThreadPoolExecutor() as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        asking = pool.submit(lived.run, "--forget", "--before", str(DAY + timedelta(days=1)))
+        assert not wait([asking], timeout=1).done
+        fcntl.flock(held, fcntl.LOCK_UN)
+    result = asking.result()
+    assert (result.returncode, "waiting for another run" in result.stderr) == (0, True), result.stderr
+    lived.imported("--forget", "--before", str(DAY + timedelta(days=1)), "--conversations", "--yes", "--quiet")
+
+
+@pytest.mark.parametrize("step", [2, *thorough(1, 3)])
+def test_what_a_killed_run_was_to_forget_the_next_import_deletes(lived: Machine, step: int) -> None:
+    """The record is written first: what is there after it is deleted by whoever comes next."""
+    assert killed(lived, step, "--forget", "--before", str(DAY), "--yes")
+    there = [count for ((count,),) in lived.queries(logs_before(DAY))]
+    assert any(there)
+    assert "which a run that was ended has left there" in lived.imported()
+    assert [count for ((count,),) in lived.queries(logs_before(DAY))] == [0, 0, 0]
+    assert lived.query(f"SELECT count() FROM ccusage_usage_daily WHERE date < '{DAY}'") == [(0,)]
+    assert lived.query("SELECT min(is_done) FROM ccusage_forgotten FINAL") == [(1,)]
+    assert "has left there" not in lived.imported()
+
+
 def test_rows_that_are_cut_by_another_zone_are_not_taken_over(lived: Machine) -> None:
     far = Machine(lived.home, settings={"MACHINE_NAME": "far", "CCUSAGE_TIMEZONE": "Asia/Tokyo"})
     assert far.run("--quiet").returncode == 0
@@ -376,6 +406,7 @@ def test_rows_that_are_cut_by_another_zone_are_not_taken_over(lived: Machine) ->
         ["--stats", "--conversations"],
         ["--restore", "x", "--yes"],
         ["--rename-machine", "vm", "vm"],
+        ["--rename-machine", "vm", "vm "],
         ["--archive", "x", "--restore", "x"],
     ],
     ids=" ".join,

@@ -531,6 +531,7 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
     [
         "CCUSAGE_DB_PATH",
         "CLAUDE_CONFIG_DIR",
+        "CODEX_HOME=/a, ~/b, ",  # of several one
         "XDG_CONFIG_HOME",
         "SSL_CERT_FILE",
         "CCUSAGE_EXPORT",
@@ -538,7 +539,8 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
     ],
 )
 def test_relative_paths_are_refused(tmp_path: Path, variable: str) -> None:
-    environment = fake_crontab(tmp_path, 'cp "$1" "$table"') | {variable: "here/db"}
+    variable, _, before = variable.partition("=")
+    environment = fake_crontab(tmp_path, 'cp "$1" "$table"') | {variable: f"{before}here/db"}
     refused(run(SETUP, env=environment, cwd=tmp_path), 2, variable, "here/db")
     assert not (tmp_path / "table").exists()
     assert not (tmp_path / "home" / ".config").exists()

@@ -151,7 +151,7 @@ def contents(store: ci.Store) -> dict[str, list[Any]]:
 
 
 def test_a_machine_is_known_by_its_former_name(store: ci.Store) -> None:
-    store.write_forgotten("machine", "its old name")
+    store.write_forgotten({"what": "machine", "name": "its old name"}, done=True)
     assert store.read_former_names()["its old name"] == store.config.machine_name
 
 
@@ -560,7 +560,7 @@ def test_saved_reports_of_a_machine_that_has_got_another_name_are_stored_under_t
     saved = fetched(store, {"2026-11-19": 100})
     ci.save_reports(saved, ci.pending_folder(store.config) / "saved")
     renamed = ci.owned_by(store, "new name", store.config.user_name)
-    renamed.write_forgotten("machine", store.config.machine_name)
+    renamed.write_forgotten({"what": "machine", "name": store.config.machine_name}, done=True)
     assert ci.replay_pending(renamed, ci.Fixed(saved.timezone, ci.privacy_of(store.config).fingerprint)) == 1
     assert (tokens(store), tokens(renamed)) == ({}, {"2026-11-19": 100})
 
@@ -772,7 +772,10 @@ def test_kept_reports_of_another_zone_are_set_aside(store: ci.Store) -> None:
     assert (store.config.kept_path / "refused" / "berlin" / ci.MANIFEST).exists()
 
 
-@pytest.mark.parametrize("damaged", ["[1", '[[["daily", "claude"]], []]', "{}"])
+NO_MODELS = '[[], [[["daily", "claude", "2026-11-20"], {"models": [], "breakdowns": []}]]]'
+
+
+@pytest.mark.parametrize("damaged", ["[1", '[[["daily", "claude"]], []]', "{}", NO_MODELS])
 def test_kept_reports_beside_which_something_is_damaged_stop_no_run(store: ci.Store, damaged: str) -> None:
     folder = ci.pending_folder(store.config)
     name = f"half-{len(damaged)}"
@@ -781,6 +784,26 @@ def test_kept_reports_beside_which_something_is_damaged_stop_no_run(store: ci.St
     outcome = run(store, fetched(store, {"2026-11-20": 70}))
     assert (outcome.status, tokens(store), pending(store)) == ("completed", {"2026-11-20": 70}, [])
     assert (store.config.kept_path / "refused" / name / ci.REPLACED).exists()
+
+
+def test_kept_reports_that_cannot_be_set_aside_stop_no_run(store: ci.Store, caplog: pytest.LogCaptureFixture) -> None:
+    config = dataclasses.replace(store.config, db_path=store.config.db_path / "closed")
+    store = ci.Store(config, store.connections)
+    config.kept_path.mkdir(parents=True)
+    (config.kept_path / "refused").touch()  # where a folder is to be
+    ci.save_reports(fetched(store, {"2026-11-20": 70}), ci.pending_folder(config) / "berlin")
+    ci.log.propagate = True
+    assert ci.replay_pending(store, ci.Fixed("Asia/Tokyo", "sha256")) == 0
+    assert f"stay in {ci.pending_folder(config) / 'berlin'}" in caplog.text
+
+
+def test_saved_reports_that_are_half_removed_are_nobodys(
+    store: ci.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ci.save_reports(fetched(store, {"2026-11-20": 70}), tmp_path / "saved")
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # it was killed before
+    ci.drop_reports(tmp_path / "saved")
+    assert not (tmp_path / "saved" / ci.MANIFEST).exists()
 
 
 def test_what_cannot_be_stored_now_is_kept_and_what_it_covers_is_dropped(store: ci.Store) -> None:
