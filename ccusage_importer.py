@@ -1328,7 +1328,8 @@ NAMELESS_PATH = re.compile(r"(\d+/)*(rollout-)?[0-9T:.-]*[0-9a-f]{8}-[0-9a-f-]{2
 PRIVATE_FIELD = re.compile(r"(?i)project|path|cwd|dir|folder|workspace|repo|branch|file|title|summary|prompt")
 MODEL_FIELDS = ("modelName", "modelsUsed", "models", "model")  # openai/gpt-5 is no path; ~/models/own.gguf is one
 TOLD_ROWS = 3  # of a report, of those that are left out
-MODEL_IS_A_FILE = re.compile(r"[/\\~.]|[A-Za-z]:[/\\]")
+# As conversations.sql has it: what is no such name, ~/models/own.gguf or file:///home/ada/own, may tell something.
+MODEL_NAME = re.compile(r"(?!file:|[A-Za-z]:/)[A-Za-z0-9<@][A-Za-z0-9._:@/<>\[\]+,()?=& -]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -1519,7 +1520,7 @@ class Privacy:
         return f"hmac-{self.name('ccusage-importer fingerprint')}" if self.key else "sha256"
 
     def model(self, name: str) -> str:
-        return self.name(name) if MODEL_IS_A_FILE.match(name) else name
+        return name if MODEL_NAME.fullmatch(name) or not name else self.name(name)
 
     def raw_data(self, value: Any) -> str:
         """A row's JSON for its column `raw_data`."""
@@ -2769,8 +2770,13 @@ def session_columns(sums: Sequence[MessageSum]) -> dict[str, Any]:
     }
 
 
-def block_columns(start: datetime, end: datetime, sums: Sequence[MessageSum], now: datetime) -> dict[str, Any]:
-    """A block's columns; burn rate and projection as ccusage reckons them, over its minutes between two messages."""
+def block_columns(
+    start: datetime, end: datetime, sums: Sequence[MessageSum], now: datetime, told: Record | None
+) -> dict[str, Any]:
+    """A block's columns; burn rate and projection as ccusage reckons them, over its minutes between two messages.
+
+    When its limit is reset no message tells, but ccusage's own row of it.
+    """
     first, last = min(item.first for item in sums), max(item.last for item in sums)
     cost, minutes = sum(item.usage.cost for item in sums), (last - first) / timedelta(minutes=1)
     is_active = now < end and now - last < BLOCK_LENGTH
@@ -2783,7 +2789,7 @@ def block_columns(start: datetime, end: datetime, sums: Sequence[MessageSum], no
         "is_active": int(is_active),
         "is_gap": 0,
         "entries": sum(item.entries for item in sums),
-        "usage_limit_reset_time": None,
+        "usage_limit_reset_time": told.columns["usage_limit_reset_time"] if told is not None else None,
         "burn_rate": None if rate is None else round(rate * 60, DOLLAR_DIGITS),
         "projection": None if rate is None else round(cost + rate * ((end - now) / timedelta(minutes=1)), 2),
     }
@@ -2814,7 +2820,8 @@ def derived_record(report: str, key: str, columns: Mapping[str, Any], sums: Sequ
     for item in sums:
         by_model[item.model].append(item.usage)
     usage = sum_usage(item.usage for item in sums)
-    breakdowns = {model: sum_usage(usages) for model, usages in sorted(by_model.items()) if model != SYNTHETIC_MODEL}
+    nameless = ("", SYNTHETIC_MODEL)
+    breakdowns = {model: sum_usage(usages) for model, usages in sorted(by_model.items()) if model not in nameless}
     raw = {"derivedFrom": MESSAGES_TABLE, "totalTokens": usage.total, "totalCost": usage.cost}
     return Record(
         report,
@@ -2884,18 +2891,27 @@ def unsettled(
     return Unsettled(frozenset(days), frozenset(sessions), min(starts, default=EPOCH) - MARGIN)
 
 
-def days_of_new_sessions(sums: Iterable[MessageSum], stored: Mapping[Key, Stored]) -> set[date]:
-    """The days of sessions that are new, or begin earlier than is stored.
+def days_of_moved_messages(
+    sums: Iterable[MessageSum], stored: Mapping[Key, Stored], days: Collection[date]
+) -> set[date]:
+    """The days of sessions that are new, or begin earlier than is stored, or are others while none of their days are.
 
     What they have of these days may have been another's before, as with a fork: the days' own rows do not tell.
     """
-    return {
-        item.day
-        for item in sums
-        if item.session_id
-        and item.usage.total
-        and ((old := stored.get((CLAUDE, item.session_id))) is None or item.first.replace(microsecond=0) < old.began)
-    }
+    found: set[date] = set()
+    by_session: defaultdict[str, list[MessageSum]] = defaultdict(list)
+    for item in sums:
+        if item.session_id and item.usage.total:
+            by_session[item.session_id].append(item)
+    for session_id, its in by_session.items():
+        old = stored.get((CLAUDE, session_id))
+        is_known = old is not None and (
+            old.usage.total == sum(item.usage.total for item in its) or any(item.day in days for item in its)
+        )
+        found |= {
+            item.day for item in its if old is None or not is_known or item.first.replace(microsecond=0) < old.began
+        }
+    return found
 
 
 def told_days(records: Mapping[str, Sequence[Record]]) -> dict[date, Usage]:
@@ -2957,14 +2973,21 @@ def unpriced_days(sums: Iterable[MessageSum], told: Mapping[ModelDay, Usage]) ->
 class Covered:
     """The rows of one report that stored messages decide: what they add up to by record key, and keys that have none.
 
-    `complete`: ccusage says nothing that the messages do not. Then what it says less of is gone from its logs, and what
-    it says more of in one row (a session whose original is gone) is in another.
+    `missed`: days of which ccusage says what the messages do not. Of any other what it says less of is gone from its logs,
+    and what it says more of in one row (a session whose original is gone) is in another.
     """
 
     report: str
     made: Mapping[str, Record]
     gone: Collection[str] = ()
-    complete: bool = True
+    missed: Collection[date] = ()
+
+    def is_doubtful(self, record: Record) -> bool:
+        """Whether what ccusage says in this row may be of one of the missed days. A session's days are cut in another zone."""
+        if record.report != "session":
+            return record.columns["date"] in self.missed if self.missed else False
+        first, last = record.columns["first_activity"] or EPOCH, record.columns["last_activity"]
+        return any(first.date() - ONE_DAY <= day <= last.date() + ONE_DAY for day in self.missed)
 
 
 AnyRow = TypeVar("AnyRow", "Record", "Stored")
@@ -3000,7 +3023,7 @@ def plan_covered(
         record, old = told.get(key), known.get(key)
         is_older = old is not None and not old.coverage.is_covered and old.usage.total > made.usage.total
         is_lowered = any(row is not None and row.coverage is Coverage.LOWERED for row in (record, old))
-        is_missed = not covered.complete and record is not None and record.usage.total > made.usage.total
+        is_missed = record is not None and record.usage.total > made.usage.total and covered.is_doubtful(record)
         tells = record is not None and says_the_same(record.usage, made.usage, rules)
         is_whole = old is not None and old.usage.tokens == made.usage.tokens
         is_cheap = old is not None and old.usage.cost < least_cost(old, made, record) - COST_TOLERANCE
@@ -3067,7 +3090,7 @@ def plan_sums(
         if report == "session":
             columns |= session_columns(sums)
         records[key] = derived_record(report, key, columns, sums)
-    covered = Covered(report, records, gone, not messages.missed)
+    covered = Covered(report, records, gone, messages.missed)
     plan, rest = plan_covered(covered, fetched, stored, rules)
     plan.add(plan_report(report, rest, stored, rules))
     plan.elsewhere += elsewhere
@@ -3135,7 +3158,8 @@ def cover_blocks(
             followers[start] = gap_id(pause)
             end = min(start + BLOCK_LENGTH, following)
             key = ids.get(start, iso_moment(start))
-            made[key] = derived_record("blocks", key, block_columns(start, end, sums, now), sums)
+            columns = block_columns(start, end, sums, now, fetched.get(key))
+            made[key] = derived_record("blocks", key, columns, sums)
         if sums and following in blocks:
             next_first = min(item.first for item in blocks[following])
             if pause < next_first:
@@ -4937,7 +4961,7 @@ def removal_sql(config: Config, person: str) -> Iterator[str]:
 # =====================================================================================================
 
 CONVERSATIONS_FILE = "conversations.sql"
-READER = 1  # raise it where conversations.sql takes more out of a log: what still exists is then read again
+READER = 2  # raise it where conversations.sql takes more out of a log: what still exists is then read again
 # of logs read at once: a batch costs 0.4 CPU s before its first line, and memory beyond that
 BATCH_BYTES = 48 * 1024**2
 READING_THREADS = 2  # gentle on a laptop
@@ -5686,11 +5710,16 @@ def read_messages(
         if first > date.min:
             open_rows = dataclasses.replace(open_rows, days=frozenset(day for day in open_rows.days if day >= first))
         sums = read_message_sums(past.store, open_rows)
-        unseen = {day for day in days_of_new_sessions(sums, stored["session"]) if day >= first} - open_rows.days - more
+        moved = days_of_moved_messages(sums, stored["session"], open_rows.days)
+        unseen = {day for day in moved if day >= first} - open_rows.days - more
         if not unseen:
             break
         more |= unseen
-    if not sums:  # none are to be had: no logs, or none that were read
+    silent = open_rows.sessions - {item.session_id for item in sums}
+    old_sessions = stored["session"].values()
+    silent -= partly_forgotten([*records.get("session", ()), *old_sessions], covered_keys(old_sessions), first)
+    copies = past.store.read_logged_sessions(silent) if silent else frozenset()
+    if not sums and not copies:  # no messages are to be had: no logs, or none that were read
         return NO_MESSAGES
     told = model_days(records.get("projects", ()))
     known = {key: [usage] for key, usage in told.items()}
@@ -5700,10 +5729,6 @@ def read_messages(
             known.setdefault((project, date.fromisoformat(day), model), []).append(usage)
     of_days = told_days(records)
     missed = missed_days(open_rows.days, sums, of_days)
-    silent = open_rows.sessions - {item.session_id for item in sums}
-    old_sessions = stored["session"].values()
-    silent -= partly_forgotten([*records.get("session", ()), *old_sessions], covered_keys(old_sessions), first)
-    copies = past.store.read_logged_sessions(silent) if silent else frozenset()
     whole = (open_rows.days & of_days.keys()) - missed.keys()
     return Messages(open_rows.days, price_messages(sums, known), missed, whole, copies, first)
 

@@ -116,6 +116,8 @@ WITH
     name -> if({privacy:String} = 'plain', name, substring(digest(name), 1, 8)) AS private,
     (name, known) -> if(has(known, name), name, private(name)) AS listed,
     (name, known) -> if(has(known, name), name, 'other') AS listed_or_other,
+    name -> if(match(name, '^([A-Za-z0-9<@][A-Za-z0-9._:@/<>\\[\\]+,()?=& -]{0,199})?$') AND NOT match(name, '^(file:|[A-Za-z]:/)'),
+        name, private(name)) AS modelled,
     ['Agent', 'AskUserQuestion', 'Bash', 'BashOutput', 'Edit', 'EnterPlanMode', 'EnterWorktree', 'ExitPlanMode',
         'ExitWorktree', 'Glob', 'Grep', 'KillBash', 'KillShell', 'LS', 'LSP', 'ListMcpResourcesTool', 'MultiEdit',
         'NotebookEdit', 'NotebookRead', 'PowerShell', 'Read', 'ReadMcpResourceTool', 'SendMessage', 'Skill',
@@ -263,14 +265,11 @@ SELECT
         + bitAnd(sipHash64(coalesce(request, concat(coalesce(`j.sessionId`, ''), ' ', toString(moment)), '')), 0xFFFFFF)
         AS response_id,
     toUInt32(bitAnd(sipHash64(coalesce(`j.sessionId`, '')), 0xFFFFFFFF)) AS named_session,
-    if(is_response, concat(
-        if(
-            match(message.model, '^[A-Za-z0-9<][A-Za-z0-9._:@/<>\\[\\]+-]{0,199}$') AND NOT match(message.model, '^[A-Za-z]:/'),
-            coalesce(message.model, ''),
-            private(coalesce(message.model, ''))
-        ),
-        if(tokens.speed = 'fast' AND message.model != '<synthetic>', '-fast', '')
-    ), '') AS model,
+    if(
+        is_response,
+        modelled(concat(coalesce(message.model, ''), if(tokens.speed = 'fast' AND message.model != '<synthetic>', '-fast', ''))),
+        ''
+    ) AS model,
     extract(coalesce(`j.version`, ''), '^[0-9]{1,4}[.][0-9]{1,4}[.][0-9]{1,6}') AS version,
     listed(`j.gitBranch`, ['main', 'master']) AS branch_id,
     if(has(['', 'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'], `j.effort`), `j.effort`, 'other') AS effort,

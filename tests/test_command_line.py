@@ -268,11 +268,11 @@ def test_every_variable_reaches_its_field() -> None:
         "CCUSAGE_TIMEZONE": "Etc/UTC",
         "CCUSAGE_OFFLINE": "on",
         "CCUSAGE_BUDGET_DAY": "1.5",
-        "CCUSAGE_BUDGET_MONTH": "0",
+        "CCUSAGE_BUDGET_MONTH": "20",
         "CCUSAGE_DB_PATH": "/x",
     }
     values = ["h", 1234, "u", "p", "d", "https", "c", "m", "ada", False, "k", "b", "latest", 0.5, 7, "UTC", True]
-    values += [1.5, 0.0, Path("/x")]
+    values += [1.5, 20.0, Path("/x")]
     config = read_config(**environment)
     told = dict(zip(environment, values, strict=True))
     assert {name: getattr(config, ci.VARIABLES[name].name) for name in environment} == told

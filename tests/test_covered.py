@@ -69,7 +69,7 @@ def session(key: str, total: int, coverage: Coverage = Coverage.CCUSAGE, project
 
 
 def block(hours: float, total: int, coverage: Coverage = Coverage.CCUSAGE) -> Record:
-    columns = ci.block_columns(at(hours), at(hours + 5), [message(hours, total)], at(99))
+    columns = ci.block_columns(at(hours), at(hours + 5), [message(hours, total)], at(99), None)
     key = columns["block_id"]
     return Record("blocks", "claude", key, columns, tokens(total, float(total)), ("opus",), coverage=coverage)
 
@@ -488,9 +488,9 @@ def test_gaps_alone_are_no_reason_to_read_messages() -> None:
 
 def test_an_active_block_has_burn_rate_and_projection() -> None:
     sums = [message(10, 30, cost=3.0), message(12, 30, cost=3.0)]
-    columns = ci.block_columns(at(10), at(15), sums, at(13))
+    columns = ci.block_columns(at(10), at(15), sums, at(13), None)
     assert (columns["is_active"], columns["burn_rate"], columns["projection"]) == (1, 3.0, 12.0)
-    columns = ci.block_columns(at(10), at(15), sums, at(15))
+    columns = ci.block_columns(at(10), at(15), sums, at(15), None)
     assert (columns["is_active"], columns["burn_rate"], columns["projection"]) == (0, None, None)
 
 
@@ -500,15 +500,40 @@ def test_a_session_without_a_token_is_one_where_ccusage_says_so() -> None:
     assert totals(plan) == {"new": {"b": 0, "c": 5}, "removed": {"a": 0}}
 
 
-def test_days_of_sessions_that_are_new_or_begin_earlier_are_held_against_their_messages() -> None:
-    stored = index(session("known", 5), session("earlier", 5))
+def test_days_whose_messages_may_have_been_another_sessions_are_held_against_all_of_them() -> None:
+    names = ("known", "earlier", "grown", "with its day")
+    stored = index(*(session(name, 5) for name in names))
     sums = [
         *(message(9, 5, session=name) for name in ("known", "")),
         message(10, 0, session="of errors"),
         message(24 + 9, 5, session="new"),
         message(-3, 5, session="earlier"),
+        message(48 + 9, 6, session="grown"),
+        message(72 + 9, 6, session="with its day"),
     ]
-    assert ci.days_of_new_sessions(sums, stored) == {date(2026, 11, 11), date(2026, 11, 9)}
+    moved = {date(2026, 11, 11), date(2026, 11, 9), date(2026, 11, 12)}
+    assert ci.days_of_moved_messages(sums, stored, {date(2026, 11, 13)}) == moved
+
+
+def test_what_was_missed_on_one_day_puts_no_other_day_in_doubt() -> None:
+    """A session of which ccusage says more than the messages has another's copies, but where it may have missed ones."""
+    for day, expected in ((10, {"changed": {"s": 15}}), (11, {"changed": {"s": 15}}), (13, {"changed": {"s": 10}})):
+        messages = known(message(9, 10), days=(day,), missed=True)
+        plan = ci.plan_sums("session", [session("s", 15)], index(session("s", 10, MESSAGES)), messages)
+        assert totals(plan) == expected, day
+
+
+def test_a_response_of_no_model_adds_none() -> None:
+    made = ci.derived_record("session", "s", {}, [message(9, 5, model=""), message(9, 5)])
+    assert (made.models, made.usage.total) == (("opus",), 10)
+
+
+def test_a_derived_block_has_the_limits_reset_that_ccusage_tells() -> None:
+    told = block(9, 5)
+    told = dataclasses.replace(told, columns={**told.columns, "usage_limit_reset_time": at(14)})
+    plan = ci.plan_blocks([told], index(block(9, 10, MESSAGES)), known(message(9, 12)))
+    [(record, _)] = plan.changed
+    assert (record.usage.total, record.columns["usage_limit_reset_time"]) == (12, at(14))
 
 
 # ---- months -------------------------------------------------------------------------------------------

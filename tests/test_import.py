@@ -565,6 +565,65 @@ def test_a_session_that_is_forked_days_later_is_counted_once(tmp_path: Path, ver
     assert machine.query(sessions) == [("s1", 500), ("s9", 100)]
 
 
+def test_a_session_that_has_nothing_of_its_own_is_none_once_its_source_is_gone(tmp_path: Path) -> None:
+    """A fork that adds no response; and a sub-agent's copy of one, read before the session that has said it."""
+    machine = Machine(tmp_path / "home")
+    logs = machine.home / ".claude" / "projects" / "-p"
+    sample_logs.say(machine.home, "s", MAY)
+    sample_logs.say(machine.home, "agent-a", MAY + timedelta(days=9))
+    replay = (
+        (logs / "agent-a.jsonl").read_text("utf-8").replace('"requestId":"', '"isSidechain":true,"requestId":"own_')
+    )
+    (logs / "agent-a.jsonl").write_text(replay.replace('"sessionId":"agent-a"', '"sessionId":"m"'), "utf-8")
+    sample_logs.say(machine.home, "m", MAY + timedelta(days=9, minutes=5))
+    machine.imported("--quiet")
+    shutil.copy(logs / "s.jsonl", logs / "t.jsonl")
+    machine.imported("--quiet")
+    (logs / "s.jsonl").unlink()
+    main = replay.replace('"isSidechain":true,"requestId":"own_', '"requestId":"')
+    with (logs / "m.jsonl").open("a", encoding="utf-8") as log:
+        log.write(main.replace('"sessionId":"agent-a"', '"sessionId":"m"'))
+    machine.imported("--quiet")
+    sessions = "SELECT session_id, total_tokens FROM ccusage_usage_sessions FINAL ORDER BY ALL"
+    assert machine.query(sessions) == [("m", 200), ("s", 100)]
+    sample_logs.say(machine.home, "t", MAY + timedelta(minutes=1))
+    machine.imported("--quiet")
+    assert machine.query(sessions) == [("m", 200), ("s", 100), ("t", 100)]
+
+
+def test_a_models_name_is_stored_or_hashed_alike_everywhere_and_keeps_its_price(tmp_path: Path) -> None:
+    models = [
+        "claude-sonnet-4-20250514",
+        "@cf/anthropic/claude-sonnet-4-20250514",
+        "claude-sonnet-4-20250514 (thinking)",
+    ]
+    models += [
+        "openrouter,anthropic/claude-sonnet-4",
+        "/home/me/claude-sonnet-4",
+        "file:///home/me/own",
+        "C:/own",
+        "größer",
+    ]
+    live, whole = Machine(tmp_path / "live"), Machine(tmp_path / "whole")
+    for machine in (live, whole):
+        for number, model in enumerate(models):
+            sample_logs.say(machine.home, f"a{number}", MAY + timedelta(minutes=number), model=model)
+        assert machine.run("--quiet").returncode == 0
+    told = "SELECT DISTINCT model_name FROM ccusage_model_breakdowns FINAL ORDER BY 1"
+    read = "SELECT DISTINCT model FROM ccusage_messages FINAL ORDER BY 1"
+    rows, messages = live.queries([told, read])
+    assert rows == messages
+    assert {name for (name,) in rows} & {*models} == {*models[:4]}
+    for path in (live.home / ".claude").rglob("a*.jsonl"):
+        path.unlink()
+    for machine in (live, whole):
+        for number, model in enumerate(models):
+            sample_logs.say(machine.home, f"b{number}", MAY + timedelta(minutes=30 + number), model=model)
+        assert machine.run("--quiet").returncode == 0
+    costs = "SELECT model_name, record_type, round(sum(cost), 6) FROM ccusage_model_breakdowns FINAL GROUP BY ALL ORDER BY ALL"
+    assert live.query(costs) == whole.query(costs)
+
+
 def test_a_log_in_place_of_another_that_says_as_much_is_counted_too(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "home")
     sample_logs.say(machine.home, "one", MAY)
