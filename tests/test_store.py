@@ -827,15 +827,23 @@ def test_what_cannot_be_stored_now_is_kept_and_what_it_covers_is_dropped(store: 
 
 
 def test_a_price_that_went_missing_is_found_in_what_is_stored(store: ci.Store) -> None:
+    def free() -> FetchedReports:
+        told = fetched(store, {"2026-11-20": 50})
+        for rows in (*(document.values() for name, document in told.documents.items() if name != "projects"),):
+            for row in (row for part in rows for row in part):
+                row["totalCost"] = 0
+                row["modelBreakdowns"][0]["cost"] = 0
+        return told
+
     run(store, fetched(store, {"2026-11-20": 50}))
-    free = fetched(store, {"2026-11-20": 50})
-    for rows in (*(document.values() for name, document in free.documents.items() if name != "projects"),):
-        for row in (row for part in rows for row in part):
-            row["totalCost"] = 0
-            row["modelBreakdowns"][0]["cost"] = 0
-    outcome = run(store, free)
+    outcome = run(store, free())
     assert any("no price for opus" in warning for warning in outcome.warnings)
     assert store.read_totals()["cost"] == 0.5
+    lowering = dataclasses.replace(store.config, allow_shrink=True)
+    asked = ci.owned_by(ci.Store(lowering, store.connections), lowering.machine_name, lowering.user_name)
+    asked.column_types = store.column_types
+    run(asked, free())
+    assert store.read_totals()["cost"] == 0
 
 
 # ---- what an import decides and says, without a database ----------------------------------------------
