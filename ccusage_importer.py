@@ -8659,15 +8659,24 @@ def check_logs(fetched: FetchedReports, store: Store | None, is_known: bool) -> 
     yield Finding("days that only the database has", True, f"{gone:,}", required=False)
 
 
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in a folder, in which the engine may just remove some."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += Path(place, name).lstat().st_size
+    return size
+
+
 def check_database(config: Config, store: Store | None) -> Iterator[Finding]:
     """Connection, version, tables and columns, a write and a delete, and how fast it answers."""
     if config.embedded:
         folder = config.db_path
         while not folder.exists():
             folder = folder.parent
-        size = sum(path.stat().st_size for path in config.db_path.rglob("*") if path.is_file())
         free = shutil.disk_usage(folder).free
-        room = f"{human_bytes(size)} used, {human_bytes(free)} free"
+        room = f"{human_bytes(folder_size(config.db_path))} used, {human_bytes(free)} free"
         yield Finding("embedded folder", os.access(folder, os.W_OK), f"{config.db_path}: {room}", "set CCUSAGE_DB_PATH")
         yield Finding("room on its disk", free > 100_000_000, human_bytes(free), "make room", required=False)
     if store is None:
