@@ -8525,6 +8525,7 @@ def check_everything(config: Config, with_unset: bool = True) -> Iterator[Findin
             except ImporterError as error:
                 yield Finding("days in the database", False, error.what, error.fix)
         yield from check_fixed(config, last or remembered(config))
+        yield check_kept(config)
         yield check_cron()
         if imported is not None:
             yield from check_rhythm(imported, time.time())
@@ -8567,6 +8568,21 @@ def check_fixed(config: Config, fixed: Fixed | None) -> Iterator[Finding]:
         same,
         "the same" if same else "another: the next import will be refused",
         "set HASH_PROJECT_NAMES and PROJECT_HASH_KEY as they were",
+    )
+
+
+def check_kept(config: Config) -> Finding:
+    """Reports that wait for a database into which imports go no more, as after CH_HOST was set, or got another name."""
+    places = {*config.state_path.glob("server-*"), config.db_path, *config.db_path.glob("databases/*")}
+    waiting = sorted(
+        path.parent for place in places - {config.kept_path} for path in place.glob(f"pending/*/{MANIFEST}")
+    )
+    return Finding(
+        "reports kept for other databases",
+        not waiting,
+        f"{len(waiting)}, the first in {waiting[0]}" if waiting else "none",
+        "run one import as before (CH_HOST, CH_PORT, CH_PROTOCOL, CH_DATABASE), or --push-local where it was embedded",
+        required=False,
     )
 
 

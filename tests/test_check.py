@@ -192,6 +192,22 @@ def test_the_rhythm_is_that_of_this_machine_and_user_and_of_what_was_stored(mach
     )
 
 
+def test_reports_that_wait_for_another_database_are_told(tmp_path: Path) -> None:
+    def found(**environment: str) -> ci.Finding:
+        places = {"XDG_STATE_HOME": str(tmp_path / "state"), "CCUSAGE_DB_PATH": str(tmp_path / "db")}
+        return ci.check_kept(ci.read_config(places | environment, ci.make_parser().parse_args([])))
+
+    assert found().holds
+    for folder in (tmp_path / "db", tmp_path / "state" / "ccusage-importer" / "server-0123abcd"):
+        (folder / "pending" / "x").mkdir(parents=True)
+        (folder / "pending" / "x" / ci.MANIFEST).touch()
+    assert (
+        found().found
+        == f"1, the first in {tmp_path / 'state' / 'ccusage-importer' / 'server-0123abcd' / 'pending' / 'x'}"
+    )
+    assert found(CH_HOST="ch.example.org").found.startswith("2, the first in ")
+
+
 def test_the_cron_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     crontab = tmp_path / "crontab"
     crontab.write_text("#!/bin/sh\necho '# ccusage-importer'\necho '7 * * * * /x/ccusage-importer/run'\n")
