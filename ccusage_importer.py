@@ -2985,7 +2985,7 @@ class Covered:
     def is_doubtful(self, record: Record) -> bool:
         """Whether what ccusage says in this row may be of one of the missed days. A session's days are cut in another zone."""
         if record.report != "session":
-            return record.columns["date"] in self.missed if self.missed else False
+            return record.columns.get("date") in self.missed
         first, last = record.columns["first_activity"] or EPOCH, record.columns["last_activity"]
         return any(first.date() - ONE_DAY <= day <= last.date() + ONE_DAY for day in self.missed)
 
