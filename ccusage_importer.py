@@ -5373,10 +5373,12 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
     if not rows.days and not rows.sessions:
         return []
     beside = {day + step for day in rows.days for step in DAYS_BESIDE}
-    named = list(chunked(sorted(rows.sessions)))
-    every = len(named) > 1  # too many for a parameter: all since then are read, and looked through here
+    named, dated = (list(chunked(sorted(values))) for values in (rows.sessions, beside))
+    every = (
+        len(named) > 1 or len(dated) > 1
+    )  # too many for a parameter: all since then are read, and looked through here
     parameters = {
-        "days": sorted(beside),
+        "days": dated[0] if dated and not every else [],
         "sessions": named[0] if named and not every else [],
         "every": every,
         "since": max(int(rows.since.timestamp()), 0),

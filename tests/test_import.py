@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import sample_logs
-from conftest import IMPORTER, NEW_VERSIONS, NEWEST, OLD_VERSIONS, USAGE_TABLES, Machine, thorough
+from conftest import IMPORTER, NEW_VERSIONS, NEWEST, OLD_VERSIONS, USAGE_TABLES, Machine, Server, thorough
 from importer_process import run_importer
 
 import ccusage_importer as ci
@@ -693,6 +693,27 @@ def test_offsets_of_a_zone_are_those_that_python_knows(zone: str) -> None:
         assert offset == timedelta(seconds=offsets[bisect.bisect_right(since, moment) - 1])
     for moment in since[1:]:
         assert offsets[since.index(moment)] != offsets[since.index(moment) - 1]
+
+
+def test_a_session_of_unknown_beginning_whose_folder_is_renamed_asks_for_all_days(
+    tmp_path: Path, server: Server
+) -> None:
+    """Its first day may be any: more of them than go into a parameter."""
+    machine = Machine(tmp_path / "home", server=server)
+    sample_logs.say(machine.home, "s", MAY, MAY + timedelta(days=1))
+    machine.imported("--quiet")
+    server.post(
+        f"/?database={server.database}",
+        "INSERT INTO ccusage_usage_sessions SELECT * REPLACE (NULL AS first_activity, updated_at + 1 AS updated_at)"
+        " FROM ccusage_usage_sessions FINAL",
+    )
+    projects = machine.home / ".claude" / "projects"
+    (projects / "-p").rename(projects / "-renamed")
+    sample_logs.say(machine.home, "t", MAY)
+    machine.imported("--quiet")
+    told = "SELECT sum(total_tokens), uniqExact(project_id) FROM ccusage_usage_projects_daily FINAL"
+    assert machine.query(told) == [(300, 2)]
+    assert machine.query("SELECT sum(total_tokens) FROM ccusage_usage_sessions FINAL") == [(300,)]
 
 
 def test_more_sessions_than_go_into_a_parameter(tmp_path: Path) -> None:
