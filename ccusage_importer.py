@@ -5717,7 +5717,12 @@ def read_messages(
         if not unseen:
             break
         more |= unseen
-    silent = open_rows.sessions - {item.session_id for item in sums}
+    # also a session that is stored as it is told, and has since become another's: saved reports do not know that one
+    told_sessions = claude_rows(records.get("session", ())).items()
+    silent = {
+        key for key, record in told_sessions if key in open_rows.sessions or record.ended.date() in open_rows.days
+    }
+    silent -= {item.session_id for item in sums}
     old_sessions = stored["session"].values()
     silent -= partly_forgotten([*records.get("session", ()), *old_sessions], covered_keys(old_sessions), first)
     copies = past.store.read_logged_sessions(silent) if silent else frozenset()

@@ -565,6 +565,23 @@ def test_a_session_that_is_forked_days_later_is_counted_once(tmp_path: Path, ver
     assert machine.query(sessions) == [("s1", 500), ("s9", 100)]
 
 
+def test_a_session_that_was_forked_after_an_import_was_killed_is_not_kept_by_its_reports(tmp_path: Path) -> None:
+    """They tell the source with what is the fork's by now, whose name comes first."""
+    machine = Machine(tmp_path / "home")
+    logs = machine.home / ".claude" / "projects" / "-p"
+    sample_logs.say(machine.home, "s9", MAY)
+    machine.imported("--quiet")
+    sample_logs.say(machine.home, "other", MAY + timedelta(days=1))
+    assert (
+        machine.run_patched("ci.Store.write_plans = lambda *_, **__: os.kill(os.getpid(), 9)", "--quiet").returncode < 0
+    )
+    shutil.copy(logs / "s9.jsonl", logs / "s1.jsonl")
+    sample_logs.say(machine.home, "s1", MAY + timedelta(days=3))
+    machine.imported("--quiet")
+    sessions = "SELECT session_id, total_tokens FROM ccusage_usage_sessions FINAL ORDER BY ALL"
+    assert machine.query(sessions) == [("other", 100), ("s1", 200)]
+
+
 def test_a_session_that_has_nothing_of_its_own_is_none_once_its_source_is_gone(tmp_path: Path) -> None:
     """A fork that adds no response; and a sub-agent's copy of one, read before the session that has said it."""
     machine = Machine(tmp_path / "home")
