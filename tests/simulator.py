@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -35,7 +37,7 @@ import uuid
 import zoneinfo
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
@@ -902,10 +904,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed in range(options.seed, options.seed + options.seeds)
     ]
     failed = 0
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for history, (problems, happened) in zip(
-            histories, pool.map(lambda h: simulate(h, options.keep), histories), strict=True
-        ):
+    # in processes: one has the embedded engine of one history alone
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
+        told = pool.map(functools.partial(simulate, keep=options.keep), histories)
+        for history, (problems, happened) in zip(histories, told, strict=True):
             failed += bool(problems)
             names = ",".join(sorted(history.switches)) or "none"
             what = ", ".join(f"{name} {count}" for name, count in sorted(happened.items()))
