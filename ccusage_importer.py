@@ -1329,7 +1329,7 @@ PRIVATE_FIELD = re.compile(r"(?i)project|path|cwd|dir|folder|workspace|repo|bran
 MODEL_FIELDS = ("modelName", "modelsUsed", "models", "model")  # openai/gpt-5 is no path; ~/models/own.gguf is one
 TOLD_ROWS = 3  # of a report, of those that are left out
 # As conversations.sql has it: what is no such name, ~/models/own.gguf or file:///home/ada/own, may tell something.
-MODEL_NAME = re.compile(r"(?!file:|[A-Za-z]:/)[A-Za-z0-9<@][A-Za-z0-9._:@/<>\[\]+,()?=& -]{0,199}")
+MODEL_NAME = re.compile(r"(?!file:|[A-Za-z]:/)[\w<@\[(][\w.:@/<>\[\]+,()?=&#| -]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -2905,12 +2905,11 @@ def days_of_moved_messages(
             by_session[item.session_id].append(item)
     for session_id, its in by_session.items():
         old = stored.get((CLAUDE, session_id))
-        is_known = old is not None and (
-            old.usage.total == sum(item.usage.total for item in its) or any(item.day in days for item in its)
-        )
-        found |= {
-            item.day for item in its if old is None or not is_known or item.first.replace(microsecond=0) < old.began
-        }
+        total = sum(item.usage.total for item in its)
+        if old is None or (total != old.usage.total and all(item.day not in days for item in its)):
+            found |= {item.day for item in its}
+        else:
+            found |= {item.day for item in its if item.first.replace(microsecond=0) < old.began}
     return found
 
 
@@ -4678,9 +4677,11 @@ class Store:
 
     def end_forgetting(self) -> None:
         """Record that what was to be forgotten is gone."""
-        done = f"SELECT * REPLACE (1 AS is_done, greatest(now64(3), addMilliseconds(t.updated_at, 1)) AS updated_at) FROM {FORGOTTEN_TABLE} AS t FINAL"
-        condition = f"{OWNED} AND what != 'machine' AND NOT t.is_done"
-        self.insert_from(self, FORGOTTEN_TABLE, f"{done} WHERE {condition}", {})
+        done = (
+            "SELECT * REPLACE (1 AS is_done, greatest(now64(3), addMilliseconds(t.updated_at, 1)) AS updated_at)"
+            f" FROM {FORGOTTEN_TABLE} AS t FINAL WHERE {OWNED} AND what != 'machine' AND NOT t.is_done"
+        )
+        self.insert_from(self, FORGOTTEN_TABLE, done, {})
         self.known_forgotten = None
 
     def delete_where(self, tables: Iterable[str], condition: str) -> None:
@@ -5374,9 +5375,8 @@ def read_message_sums(store: Store, rows: Unsettled) -> list[MessageSum]:
         return []
     beside = {day + step for day in rows.days for step in DAYS_BESIDE}
     named, dated = (list(chunked(sorted(values))) for values in (rows.sessions, beside))
-    every = (
-        len(named) > 1 or len(dated) > 1
-    )  # too many for a parameter: all since then are read, and looked through here
+    # too many for a parameter: all since then are read, and looked through here
+    every = len(named) > 1 or len(dated) > 1
     parameters = {
         "days": dated[0] if dated and not every else [],
         "sessions": named[0] if named and not every else [],
@@ -6597,10 +6597,10 @@ def refuse_less(store: Store, known: Archive, now: Archive) -> None:
     if not store.has_forgotten():
         for table in (MESSAGES_TABLE, TOOLS_TABLE, ACTIVITY_TABLE):
             gone = known.tables[table].files.keys() - now.tables[table].files.keys() if table in known.tables else ()
-            for month in sorted(gone)[:1]:
+            if gone:
+                rows = known.tables[table].files[min(gone)].rows
                 raise ImporterError(
-                    f"{known.folder} has {known.tables[table].files[month].rows:,} rows of {table} of {month}, the "
-                    "database none",
+                    f"{known.folder} has {rows:,} rows of {table} of {min(gone)}, the database none",
                     bring_back(known.folder),
                 )
     for table, unit in {REPORTS["daily"].table: "tokens", HISTORY_TABLE: "imports"}.items():

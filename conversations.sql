@@ -116,7 +116,7 @@ WITH
     name -> if({privacy:String} = 'plain', name, substring(digest(name), 1, 8)) AS private,
     (name, known) -> if(has(known, name), name, private(name)) AS listed,
     (name, known) -> if(has(known, name), name, 'other') AS listed_or_other,
-    name -> if(match(name, '^([A-Za-z0-9<@][A-Za-z0-9._:@/<>\\[\\]+,()?=& -]{0,199})?$') AND NOT match(name, '^(file:|[A-Za-z]:/)'),
+    name -> if(match(name, '^([\\p{L}\\p{N}_<@\\[(][\\p{L}\\p{N}_.:@/<>\\[\\]+,()?=&#| -]{0,199})?$') AND NOT match(name, '^(file:|[A-Za-z]:/)'),
         name, private(name)) AS modelled,
     ['Agent', 'AskUserQuestion', 'Bash', 'BashOutput', 'Edit', 'EnterPlanMode', 'EnterWorktree', 'ExitPlanMode',
         'ExitWorktree', 'Glob', 'Grep', 'KillBash', 'KillShell', 'LS', 'LSP', 'ListMcpResourcesTool', 'MultiEdit',

@@ -609,18 +609,9 @@ def test_a_session_that_has_nothing_of_its_own_is_none_once_its_source_is_gone(t
 
 
 def test_a_models_name_is_stored_or_hashed_alike_everywhere_and_keeps_its_price(tmp_path: Path) -> None:
-    models = [
-        "claude-sonnet-4-20250514",
-        "@cf/anthropic/claude-sonnet-4-20250514",
-        "claude-sonnet-4-20250514 (thinking)",
-    ]
-    models += [
-        "openrouter,anthropic/claude-sonnet-4",
-        "/home/me/claude-sonnet-4",
-        "file:///home/me/own",
-        "C:/own",
-        "größer",
-    ]
+    plain = ["claude-sonnet-4-20250514", "@cf/anthropic/claude-sonnet-4", "claude-sonnet-4-20250514 (thinking)"]
+    plain += ["openrouter,anthropic/claude-sonnet-4", "[pi] claude-sonnet-4", "größer-七"]
+    models = [*plain, "/home/me/claude-sonnet-4", "file:///home/me/own", "C:/own", r"C:\own", "~/own.gguf", "x" * 201]
     live, whole = Machine(tmp_path / "live"), Machine(tmp_path / "whole")
     for machine in (live, whole):
         for number, model in enumerate(models):
@@ -630,7 +621,7 @@ def test_a_models_name_is_stored_or_hashed_alike_everywhere_and_keeps_its_price(
     read = "SELECT DISTINCT model FROM ccusage_messages FINAL ORDER BY 1"
     rows, messages = live.queries([told, read])
     assert rows == messages
-    assert {name for (name,) in rows} & {*models} == {*models[:4]}
+    assert {name for (name,) in rows} & {*models} == {*plain}
     for path in (live.home / ".claude").rglob("a*.jsonl"):
         path.unlink()
     for machine in (live, whole):
