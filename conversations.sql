@@ -116,7 +116,9 @@ WITH
     name -> if({privacy:String} = 'plain', name, substring(digest(name), 1, 8)) AS private,
     (name, known) -> if(has(known, name), name, private(name)) AS listed,
     (name, known) -> if(has(known, name), name, 'other') AS listed_or_other,
-    name -> if(match(name, '^([\\p{L}\\p{N}_<@\\[(][\\p{L}\\p{N}_.:@/<>\\[\\]+,()?=&#| -]{0,199})?$') AND NOT match(name, '^(file:|[A-Za-z]:/)'),
+    -- the length by itself: a pattern that counts up to 199 of all letters takes 0.2 s to be compiled
+    name -> if(match(name, '^([\\p{L}\\p{N}_<@\\[(][\\p{L}\\p{N}_.:@/<>\\[\\]+,()?=&#| -]*)?$') AND lengthUTF8(name) <= 200
+        AND NOT match(name, '^(file:|[A-Za-z]:/)'),
         name, private(name)) AS modelled,
     ['Agent', 'AskUserQuestion', 'Bash', 'BashOutput', 'Edit', 'EnterPlanMode', 'EnterWorktree', 'ExitPlanMode',
         'ExitWorktree', 'Glob', 'Grep', 'KillBash', 'KillShell', 'LS', 'LSP', 'ListMcpResourcesTool', 'MultiEdit',

@@ -612,7 +612,7 @@ def test_a_session_that_has_nothing_of_its_own_is_none_once_its_source_is_gone(t
 
 def test_a_models_name_is_stored_or_hashed_alike_everywhere_and_keeps_its_price(tmp_path: Path) -> None:
     plain = ["claude-sonnet-4-20250514", "@cf/anthropic/claude-sonnet-4", "claude-sonnet-4-20250514 (thinking)"]
-    plain += ["openrouter,anthropic/claude-sonnet-4", "[pi] claude-sonnet-4", "größer-七"]
+    plain += ["openrouter,anthropic/claude-sonnet-4", "[pi] claude-sonnet-4", "größer-七", "七" * 200]
     models = [*plain, "/home/me/claude-sonnet-4", "file:///home/me/own", "C:/own", r"C:\own", "~/own.gguf", "x" * 201]
     live, whole = Machine(tmp_path / "live"), Machine(tmp_path / "whole")
     for machine in (live, whole):
