@@ -589,6 +589,14 @@ class Report:
         """The columns' values in such a text."""
         return record_key.split("/", len(self.key) - 1)
 
+    def is_among(self, parameter: str) -> str:
+        """That a row's source and key are in a parameter, a list of tuples of these; in SQL.
+
+        By the columns as they are, or the engine could not skip parts by the table's own key.
+        """
+        types = ", ".join(self.key.values())
+        return f"(source, {', '.join(self.key)}) IN {{{parameter}:Array(Tuple(String, {types}))}}"
+
 
 def commands_by_dialect(name: str, old: str, claude: str, agents: str) -> dict[Dialect, tuple[Command, ...]]:
     """The commands of a report that is one command in each dialect."""
@@ -3977,10 +3985,8 @@ class Store:
                     table, columns, insert_block=block, settings=self.write_settings, fmt="Native"
                 ),
             )
-        if table in CONVERSATION_KEYS:
-            self._delete_beaten_copies(table)
 
-    def _delete_beaten_copies(self, table: str) -> None:
+    def delete_beaten_copies(self, table: str) -> None:
         """Of copies of a row in two partitions, which the engine never merges, leave the one that counts.
 
         A response that is streamed over the end of a quarter, and read in between, has one on each side.
@@ -4219,11 +4225,12 @@ class Store:
             scope = scope_of(kept)
             rows = self.read_stored(scope)
             pairs = [(record, rows[name].get(record.key)) for name, told in kept.items() for record in told]
-            grown = [
-                child_key(old)
-                for new, old in pairs
-                if old is not None and old.content_hash != new.content_hash and old.usage.total <= new.usage.total
-            ]
+            changed = [(new, old) for new, old in pairs if old is None or old.content_hash != new.content_hash]
+            grown = [child_key(old) for new, old in changed if old is not None and old.usage.total <= new.usage.total]
+            # a stored block that ccusage cuts otherwise now is in no record, and grows all the same
+            since = min((new.began for new, _ in changed if new.report == "blocks"), default=None)
+            untold = rows["blocks"].keys() - {record.key for record in kept.get("blocks", ())}
+            grown += [child_key(rows["blocks"][key]) for key in untold if since and rows["blocks"][key].ended > since]
             return Ahead(scope, rows, self.connections.meanwhile([functools.partial(self.read_children, grown)]))
 
         return self.connections.meanwhile([read])
@@ -4594,9 +4601,7 @@ class Store:
         )
 
     def _delete(self, report: Report, keys: Sequence[Key], seen: datetime) -> None:
-        # by the columns as they are, or the engine could not skip parts by the table's own key
-        columns, types = ", ".join(report.key), ", ".join(report.key.values())
-        condition = f"{OWNED} AND {SEEN} AND (source, {columns}) IN {{keys:Array(Tuple(String, {types}))}}"
+        condition = f"{OWNED} AND {SEEN} AND {report.is_among('keys')}"
         for run in chunked([(source, *report.key_of(record_key)) for source, record_key in keys]):
             self._delete_where(report.table, condition, {"keys": run, "seen": int(seen.timestamp())})
 
@@ -4620,19 +4625,31 @@ class Store:
             )
 
     def _rows_not_written(self, plans: Iterable[Plan]) -> list[str]:
-        records = {plan.report: [*plan.written, *plan.unchanged] for plan in plans}
-        stored = self.read_stored(scope_of({**{name: [] for name in REPORTS}, **records}))
-        wrong: list[str] = []
-        for plan in plans:
-            now = stored[plan.report]
-            wrong += [
-                f"{plan.report} {record.record_key}"
-                for record in plan.written
-                if (row := now.get(record.key)) is None
-                or (row.content_hash, row.usage) != (record.content_hash, record.usage)
+        written = {
+            (plan.report, *record.key): (record.content_hash, record.usage) for plan in plans for record in plan.written
+        }
+        removed = [(plan.report, *old.key) for plan in plans for old in plan.removed]
+        stored = self._read_hashes([*written, *removed])
+        wrong = [f"{row[0]} {row[2]}" for row, told in written.items() if stored.get(row) != told]
+        return wrong + [f"{row[0]} {row[2]} (not deleted)" for row in removed if row in stored]
+
+    def _read_hashes(self, rows: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], tuple[int, Usage]]:
+        """Content hash and usage of those of these rows (report, source, record key) that are stored."""
+        stored: dict[tuple[str, str, str], tuple[int, Usage]] = {}
+        for run in chunked(rows):
+            keys: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
+            for name, source, record_key in run:
+                keys[name].append((source, *REPORTS[name].key_of(record_key)))
+            selects = [
+                f"SELECT '{name}' AS report, source, {report.record_key} AS record_key, content_hash,"
+                f" {', '.join(USAGE_COLUMNS)}, {report.cost_column} AS cost"
+                f" FROM {report.table} FINAL WHERE {OWNED} AND {report.is_among(name)}"
+                for name, report in REPORTS.items()
+                if name in keys
             ]
-            wrong += [f"{plan.report} {old.record_key} (not deleted)" for old in plan.removed if old.key in now]
-        return wrong
+            for name, source, key, content_hash, *tokens, cost in self.query(" UNION ALL ".join(selects), keys):
+                stored[name, source, key] = content_hash, Usage.of(tokens, cost)
+        return stored
 
     def _children_not_written(self, plans: Iterable[Plan]) -> list[str]:
         wrong: list[str] = []
@@ -4749,6 +4766,8 @@ def copy_months(
         if there.get(month) != told:
             select = f"SELECT *{replaced} FROM {table} FINAL WHERE {owned} AND {MONTH_OF[table]} = {month}"
             target.insert_from(source, table, select, {})
+    if table in CONVERSATION_KEYS:
+        target.delete_beaten_copies(table)
 
 
 def scope_of(records: Mapping[str, Sequence[Record]], beside: Iterable[date] = ()) -> dict[str, Any]:
@@ -5299,8 +5318,10 @@ def read_batch(
         store.insert_from(engine, table, statements[table], bound(statements[table]))
         for run in chunked(moved):
             store.insert_from(store, table, statements["moved"], {"table": table, "moved": run})
-        if table == MESSAGES_TABLE and is_last:
-            store.delete_copied_responses(statements["copied_responses"])
+
+    def give_memory_back() -> None:
+        with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc does so by itself
+            engine.command("SYSTEM JEMALLOC PURGE")
 
     engine.command("DROP DATABASE IF EXISTS reading")  # of a batch that failed
     engine.command("CREATE DATABASE reading ENGINE = Memory")
@@ -5310,15 +5331,18 @@ def read_batch(
     for name in ("read_texts", "read_lines"):
         run(name)
     engine.command("DROP TABLE reading.texts")
-    with contextlib.suppress(ImporterError):  # an engine that is built without jemalloc gives memory back by itself
-        engine.command("SYSTEM JEMALLOC PURGE")
     placed.result()
-    engine.connections.together([functools.partial(store_table, table) for table in CONVERSATION_KEYS])
-    counted = engine.connections.meanwhile(
-        [functools.partial(engine.query, statements["totals"], bound(statements["totals"]))]
-    )
+    storing: list[Callable[[], Any]] = [
+        functools.partial(store_table, MESSAGES_TABLE),
+        give_memory_back,
+        functools.partial(store_table, TOOLS_TABLE),
+        functools.partial(engine.query, statements["totals"], bound(statements["totals"])),
+    ]
+    *_, [(messages, tool_calls, broken_lines)] = engine.connections.together(storing)
+    deleting = [functools.partial(store.delete_copied_responses, statements["copied_responses"])] if is_last else []
+    deleting += [functools.partial(store.delete_beaten_copies, table) for table in CONVERSATION_KEYS]
+    engine.connections.together(deleting)
     store_log_files()
-    [[(messages, tool_calls, broken_lines)]] = counted.result()
     engine.command("DROP DATABASE reading")
     return messages, tool_calls, broken_lines
 
