@@ -3499,8 +3499,9 @@ WRITE_SETTINGS = {
 # FINAL within each partition, of those alone that a condition on days leaves: of 20 million messages through Merge tables
 # of 100 databases today's in 0.2 s instead of 4.4 s of processor. An import leaves no two versions of a row in two of them.
 QUERY_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
-# Compiling an expression takes 25 ms, the queries of a run 3 ms each: it never pays for itself.
-EMBEDDED_SETTINGS = {"compile_expressions": 0, "compile_aggregate_expressions": 0, **WRITE_SETTINGS, **QUERY_SETTINGS}
+# Compiling one of these takes 10 to 25 ms, the queries of a run 3 ms each: it never pays for itself.
+COMPILED = ("expressions", "aggregate_expressions", "regular_expressions", "sort_description")
+EMBEDDED_SETTINGS = {**{f"compile_{what}": 0 for what in COMPILED}, **WRITE_SETTINGS, **QUERY_SETTINGS}
 BATCH_ROWS = 10_000  # of one insert: bounds the memory of a first import
 MANY_KEYS = 20_000
 MANY_PARTS = 10  # of a table, outdated: then to remove them pays
@@ -4808,6 +4809,16 @@ def do_without_dataframes() -> None:
             sys.modules.setdefault(library, None)  # type: ignore[arg-type]  # makes its import an ImportError
 
 
+def connect_embedded(path: str) -> Client:
+    """The engine in this process, with its settings as far as it knows them: some are newer than the oldest one."""
+    import clickhouse_connect
+
+    client = clickhouse_connect.get_client(interface="chdb", path=path)
+    for name in EMBEDDED_SETTINGS.keys() & client.server_settings.keys():
+        client.set_client_setting(name, EMBEDDED_SETTINGS[name])
+    return client
+
+
 def open_store(config: Config) -> Store:
     """Connect to the server or open the embedded engine. Takes 0.3 s embedded: call it in a thread."""
     do_without_dataframes()
@@ -4829,7 +4840,7 @@ def open_store(config: Config) -> Store:
 
     def connect() -> Client:
         if config.embedded:
-            return clickhouse_connect.get_client(interface="chdb", path=str(config.db_path), settings=EMBEDDED_SETTINGS)
+            return connect_embedded(str(config.db_path))
         return clickhouse_connect.get_client(
             interface="https" if config.secure else "http",
             host=config.host,
@@ -4857,13 +4868,9 @@ def open_memory_engine(config: Config) -> Store:
     """The engine in this process without a database, to read with where the database is on a server."""
     local = dataclasses.replace(config, host=None)
     do_without_dataframes()
-    import clickhouse_connect
-
-    def connect() -> Client:
-        return clickhouse_connect.get_client(interface="chdb", settings=EMBEDDED_SETTINGS)
 
     def open_client() -> Client:
-        return cast("Client", with_retries(local, "open an engine in memory", connect, 1))
+        return cast("Client", with_retries(local, "open an engine in memory", lambda: connect_embedded(":memory:"), 1))
 
     return Store(local, Connections(open_client(), open_client))
 
