@@ -4810,13 +4810,9 @@ def do_without_dataframes() -> None:
 
 
 def connect_embedded(path: str) -> Client:
-    """The engine in this process, with its settings as far as it knows them: some are newer than the oldest one."""
     import clickhouse_connect
 
-    client = clickhouse_connect.get_client(interface="chdb", path=path)
-    for name in EMBEDDED_SETTINGS.keys() & client.server_settings.keys():
-        client.set_client_setting(name, EMBEDDED_SETTINGS[name])
-    return client
+    return clickhouse_connect.get_client(interface="chdb", path=path, settings=EMBEDDED_SETTINGS)
 
 
 def open_store(config: Config) -> Store:
@@ -4835,7 +4831,8 @@ def open_store(config: Config) -> Store:
             import chdb  # noqa: F401
     except ImportError as error:
         raise ImporterError(
-            f"the engine's library is not installed: {error}", "install clickhouse-connect[chdb], or set CH_HOST"
+            f"the engine's library is not installed: {error}",
+            "install clickhouse-connect[chdb] with chdb-core 26.7 or newer, or set CH_HOST",
         ) from error
 
     def connect() -> Client:
