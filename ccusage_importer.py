@@ -63,7 +63,7 @@ import tty
 import uuid
 import zoneinfo
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -4524,7 +4524,7 @@ class Store:
         child is left without a row that the next import knows of, and a row that has come back is whole.
         `repair` deletes the children of rows that are not there, too: after a crash there may be some. `created` tells
         when rows that are new here were first imported elsewhere. `children` of changed rows, where they are known, save
-        writing the same names of models again.
+        writing names of models again that are there.
 
         Nothing is deleted that is newer than what the plan has seen, and what is inserted is newer: a DELETE that a
         server runs late, after its retry and the inserts, finds nothing. updated_at has seconds, so where a row was
@@ -4539,10 +4539,10 @@ class Store:
             seen = max(seen, self.read_newest_child())
         known = {} if repair else children or {}
         named = {
-            child_key(record)
+            child_key(record): its.models
             for plan in plans
             for record, old in plan.changed
-            if (its := known.get(child_key(old))) is not None and its.models == record.models
+            if (its := known.get(child_key(old))) is not None and {*its.models} <= {*record.models}
         }
         self._delete_children([child_key(row) for row in parents], seen, named)
         self.connections.together(
@@ -4563,7 +4563,7 @@ class Store:
         records: Sequence[Record],
         created: Mapping[ChildKey, datetime],
         stamp: datetime,
-        named: Collection[ChildKey] = (),
+        named: Mapping[ChildKey, Collection[str]],
     ) -> None:
         owner = {"machine_name": self.config.machine_name, "user_name": self.config.user_name}
         children: dict[str, list[dict[str, Any]]] = {BREAKDOWNS_TABLE: [], MODELS_TABLE: []}
@@ -4578,7 +4578,7 @@ class Store:
                 children[BREAKDOWNS_TABLE].append(
                     {**child, "model_name": model, **tokens, "cost": usage.cost, **stamps}
                 )
-            names = () if child_key(record) in named else record.models
+            names = sorted({*record.models} - {*named.get(child_key(record), ())})
             children[MODELS_TABLE] += [{**child, "model_name": model, **stamps} for model in names]
             row = {**record.columns, **own, **dict(zip(USAGE_COLUMNS, record.usage.tokens, strict=True))}
             row |= {report.cost_column: record.usage.cost, "models_count": len(record.models)}
@@ -4590,7 +4590,7 @@ class Store:
                 [functools.partial(self.insert, table, inserted) for table, inserted in part.items() if inserted]
             )
 
-    def _delete_children(self, keys: Sequence[ChildKey], seen: datetime, named: Collection[ChildKey]) -> None:
+    def _delete_children(self, keys: Sequence[ChildKey], seen: datetime, named: Container[ChildKey]) -> None:
         of_table = {BREAKDOWNS_TABLE: keys, MODELS_TABLE: [key for key in keys if key not in named]}
         condition = f"{OWNED} AND {SEEN} AND {CHILD_KEYS}"
         self.connections.together(
@@ -5342,9 +5342,11 @@ def read_batch(
         functools.partial(store_table, TOOLS_TABLE),
         functools.partial(engine.query, statements["totals"], bound(statements["totals"])),
     ]
-    *_, [(messages, tool_calls, broken_lines)] = engine.connections.together(storing)
+    *_, [(messages, tool_calls, broken_lines, is_near_a_border)] = engine.connections.together(storing)
     deleting = [functools.partial(store.delete_copied_responses, statements["copied_responses"])] if is_last else []
-    deleting += [functools.partial(store.delete_beaten_copies, table) for table in CONVERSATION_KEYS]
+    deleting += [
+        functools.partial(store.delete_beaten_copies, table) for table in CONVERSATION_KEYS if is_near_a_border
+    ]
     engine.connections.together(deleting)
     store_log_files()
     engine.command("DROP DATABASE reading")

@@ -620,11 +620,13 @@ WHERE is_sidechain AND rank > 1
 ORDER BY message_id;
 
 -- name: totals
--- What was read, for the history of imports.
+-- What was read, for the history of imports, and whether there may be copies of it in two partitions: only so near the end
+-- of a quarter that a day of it, in any zone, can be in another one.
 SELECT
     uniqExactIf((number, if(has_id, response_id, row)), is_response) + countIf(kind != '' AND {conversations:Bool}) AS messages,
     sumIf(length(uses), {conversations:Bool}) AS tool_calls,
-    countIf(is_broken) AS broken_lines
+    countIf(is_broken) AS broken_lines,
+    max(is_dated AND toStartOfQuarter(at - INTERVAL 3 DAY) != toStartOfQuarter(at + INTERVAL 3 DAY)) AS is_near_a_border
 FROM reading.lines;
 
 -- name: message_sums

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from conftest import thorough
@@ -217,6 +218,27 @@ def test_a_changed_row_is_replaced_with_its_models_and_keeps_its_age(store: ci.S
     assert store.read_records(ci.REPORTS["daily"]) == ([grown], {ci.child_key(old): NOON - timedelta(days=30)})
 
 
+@pytest.mark.parametrize(("then", "deleted"), [("opus", 1), ("opus sonnet", 0), ("opus sonnet zeta", 0), ("zeta", 1)])
+def test_of_models_that_are_there_already_no_names_are_written(
+    store: ci.Store, monkeypatch: pytest.MonkeyPatch, then: str, deleted: int
+) -> None:
+    def of_models(usage_by: tuple[str, ...], tokens: int) -> ci.Record:
+        breakdowns = {model: usage(tokens) for model in usage_by}
+        return dataclasses.replace(day("2026-11-19"), usage=usage(tokens), models=usage_by, breakdowns=breakdowns)
+
+    old, grown = of_models(("opus", "sonnet"), 40), of_models(tuple(then.split()), 50)
+    store.write_plans(new({"daily": [old]}))
+    delete_where = Mock(wraps=store._delete_where)
+    monkeypatch.setattr(store, "_delete_where", delete_where)
+    plan = changed(store, grown)
+    store.write_plans([plan], children={ci.child_key(old): Children(old.models, old.breakdowns)})
+    store.check_written([plan])
+    assert store.read_records(ci.REPORTS["daily"])[0] == [grown]
+    assert [call.args[0] for call in delete_where.call_args_list].count(ci.MODELS_TABLE) == deleted
+    names = store.query(f"SELECT model_name FROM {ci.MODELS_TABLE} WHERE {ci.OWNED} ORDER BY 1")
+    assert names == [(name,) for name in then.split()]  # each once, also without FINAL
+
+
 def test_a_deleted_row_goes_with_its_models_and_leaves_all_others(store: ci.Store) -> None:
     codex = [project("2026-11-20", source="codex"), project("2026-11-20", source="claude")]
     store.write_plans(new({**RECORDS, "projects": codex}))
@@ -236,7 +258,7 @@ def test_of_a_row_that_was_written_twice_the_newer_one_is_read(store: ci.Store) 
     store.write_plans(new(RECORDS))
     grown = {name: [dataclasses.replace(row, usage=usage(99)) for row in rows] for name, rows in RECORDS.items()}
     tomorrow = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=1)
-    store._insert_records([row for rows in grown.values() for row in rows], {}, tomorrow)
+    store._insert_records([row for rows in grown.values() for row in rows], {}, tomorrow, {})
     assert all(
         row.usage == usage(99) for rows in store.read_stored(ci.scope_of(RECORDS)).values() for row in rows.values()
     )
