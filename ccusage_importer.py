@@ -4637,18 +4637,20 @@ class Store:
     def _read_hashes(self, rows: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], tuple[int, Usage]]:
         """Content hash and usage of those of these rows (report, source, record key) that are stored."""
         stored: dict[tuple[str, str, str], tuple[int, Usage]] = {}
-        for run in chunked(rows):
+        every = len(rows) > MANY_KEYS  # as for children: then it is faster to read all rows and look
+        for run in [rows] if every else chunked(rows):
             keys: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
             for name, source, record_key in run:
                 keys[name].append((source, *REPORTS[name].key_of(record_key)))
             selects = [
                 f"SELECT '{name}' AS report, source, {report.record_key} AS record_key, content_hash,"
                 f" {', '.join(USAGE_COLUMNS)}, {report.cost_column} AS cost"
-                f" FROM {report.table} FINAL WHERE {OWNED} AND {report.is_among(name)}"
+                f" FROM {report.table} FINAL WHERE {OWNED} AND {'true' if every else report.is_among(name)}"
                 for name, report in REPORTS.items()
                 if name in keys
             ]
-            for name, source, key, content_hash, *tokens, cost in self.query(" UNION ALL ".join(selects), keys):
+            parameters = {} if every else keys
+            for name, source, key, content_hash, *tokens, cost in self.query(" UNION ALL ".join(selects), parameters):
                 stored[name, source, key] = content_hash, Usage.of(tokens, cost)
         return stored
 

@@ -346,8 +346,12 @@ WRONG: dict[str, tuple[Plan, str]] = {  # what a plan says that the tables do no
 }
 
 
+@pytest.mark.parametrize("many", [ci.MANY_KEYS, 0], ids=["by its keys", "among all"])
 @pytest.mark.parametrize(("plan", "said"), WRONG.values(), ids=WRONG)
-def test_what_is_not_as_it_was_written_is_an_error(store: ci.Store, plan: Plan, said: str) -> None:
+def test_what_is_not_as_it_was_written_is_an_error(
+    store: ci.Store, monkeypatch: pytest.MonkeyPatch, plan: Plan, said: str, many: int
+) -> None:
+    monkeypatch.setattr(ci, "MANY_KEYS", many)
     store.write_plans(new(RECORDS))
     with pytest.raises(ImporterError, match=f"1?2? stored rows are not what was written: {said}"):
         store.check_written([Plan("monthly", new=RECORDS["monthly"]), plan])
