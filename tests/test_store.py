@@ -368,6 +368,21 @@ def test_a_model_that_is_missing_is_an_error(store: ci.Store, table: str) -> Non
     store.check_written([])
 
 
+@pytest.mark.parametrize("table", ci.CONVERSATION_KEYS)
+@pytest.mark.parametrize(("here", "comes"), [(1, 2), (2, 1)], ids=["the heavier comes", "the heavier is there"])
+def test_of_copies_on_both_sides_of_a_quarters_end_one_is_left(
+    store: ci.Store, table: str, here: int, comes: int
+) -> None:
+    sides = {1: datetime(2026, 3, 31, 23, 59, tzinfo=timezone.utc), 2: datetime(2026, 4, 1, tzinfo=timezone.utc)}
+    target = ci.owned_by(store, f"{store.config.machine_name} too", "ada")
+    for its, side in ((target, here), (store, comes)):
+        owner = {"source": "claude", "machine_name": its.config.machine_name, "user_name": "ada"}
+        when = {"date": sides[side].date(), "started_at": sides[side]}
+        its.insert(table, [{ci.CONVERSATION_KEYS[table]: 7, **owner, **when, "weight": side}])
+    ci.copy_months(store, target, table)
+    assert target.query(f"SELECT toString(date) FROM {table} WHERE {ci.OWNED}") == [("2026-04-01",)]
+
+
 # ---- what an import asks of the tables ------------------------------------------------------------------
 
 
