@@ -6,7 +6,8 @@
 --
 -- Whose row it is, machine_name and user_name say together. Read tables with FINAL: a replaced row may
 -- still be there until parts merge. The two block columns settings let a DELETE write a small patch
--- instead of rewriting every part (8 ms where the classic one took 0.5 to 1.8 s).
+-- instead of rewriting every part (8 ms where the classic one took 0.5 to 1.8 s). Where an import reads a few rows of
+-- many by their key, an index of every 1,024 rows instead of every 8,192 takes a third less time.
 
 -- one row per day, source, machine and user
 CREATE TABLE IF NOT EXISTS ccusage_usage_daily
@@ -150,7 +151,7 @@ CREATE TABLE IF NOT EXISTS ccusage_usage_projects_daily
 ENGINE = ReplacingMergeTree(updated_at)
 PARTITION BY toYear(date)
 ORDER BY (date, source, machine_name, user_name, project_id)
-SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
+SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1, index_granularity = 1024
 COMMENT 'ccusage daily --instances';
 
 -- one row per record and model
@@ -173,7 +174,7 @@ CREATE TABLE IF NOT EXISTS ccusage_model_breakdowns
 )
 ENGINE = ReplacingMergeTree(updated_at)
 ORDER BY (record_type, source, machine_name, user_name, record_key, model_name)
-SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
+SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1, index_granularity = 1024
 COMMENT 'tokens and cost of each model in each record (ccusage tells none for blocks)';
 
 -- one row per record and model
@@ -190,7 +191,7 @@ CREATE TABLE IF NOT EXISTS ccusage_models_used
 )
 ENGINE = ReplacingMergeTree(updated_at)
 ORDER BY (record_type, source, machine_name, user_name, record_key, model_name)
-SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1
+SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1, index_granularity = 1024
 COMMENT 'models of each record';
 
 -- one row per import run
