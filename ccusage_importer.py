@@ -4990,6 +4990,8 @@ CONVERSATIONS_FILE = "conversations.sql"
 READER = 2  # raise it where conversations.sql takes more out of a log: what still exists is then read again
 # of logs read at once: a batch costs 0.4 CPU s before its first line, and memory beyond that
 BATCH_BYTES = 48 * 1024**2
+# of logs in a batch from which on memory is given back between its statements; what fewer take is soon used again
+GIVEN_BACK_BYTES = 4 * 1024**2
 READING_THREADS = 2  # gentle on a laptop
 LAST_PLACE = 2**63
 ROOM = 2**48  # that the last of all leaves to the one before it
@@ -5340,7 +5342,7 @@ def read_batch(
     placed.result()
     storing: list[Callable[[], Any]] = [
         functools.partial(store_table, MESSAGES_TABLE),
-        give_memory_back,
+        *([give_memory_back] if sum(file.size for file in files) > GIVEN_BACK_BYTES else []),
         functools.partial(store_table, TOOLS_TABLE),
         functools.partial(engine.query, statements["totals"], bound(statements["totals"])),
     ]
