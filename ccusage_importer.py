@@ -4131,6 +4131,7 @@ class Store:
         In process it would after half a minute of idleness, but a run takes a second: of each import with changes 200
         files would stay, and opening the database take longer from month to month. To drop a partition that is not there
         does it at once. As on a server, what was merged minutes ago is left: what replaces it may not be on the disk yet.
+        The helper does it while others read; what fails, the next import tries again.
         """
         outdated = self.query(
             "SELECT table FROM system.parts WHERE database = {database:String} GROUP BY table"
@@ -4139,7 +4140,7 @@ class Store:
             {"database": self.config.database, "many": MANY_PARTS, "age": MERGED_SECONDS},
         )
         for (table,) in outdated:
-            with contextlib.suppress(ImporterError):  # the next import tries again
+            with contextlib.suppress(ImporterError):
                 self.command(f"ALTER TABLE {table} DROP PARTITION ID 'none'")
 
     # -- reading --
@@ -4895,11 +4896,10 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
                 EXIT_USAGE,
             )
         if make_schema:
-            store.connections.meanwhile()
+            tidying = [store.remove_outdated_parts] if config.embedded and not missing else []
+            store.connections.meanwhile(tidying)
         if missing:
             store.grow_schema(missing)
-        elif make_schema and config.embedded:
-            store.remove_outdated_parts()
         return store, store.read_last_import() if store.holds_usage and not store.is_team else None
     except BaseException:
         store.close()

@@ -1041,6 +1041,7 @@ def test_what_was_merged_long_ago_is_no_longer_on_the_disk(engine: ci.Store, mon
     def opened() -> ci.Store:
         store, _ = ci.open_ready_store(config, make_schema=True)
         assert store is not None
+        store.connections.meanwhile().result()  # after what the helper had to do before
         return store
 
     def parts(store: ci.Store) -> tuple[int, int]:
