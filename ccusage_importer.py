@@ -3846,7 +3846,7 @@ class Connections:
                     return
                 results[number] = action()
 
-        helped = self.meanwhile([work])
+        helped = self.meanwhile(work)
         try:
             work()
         finally:
@@ -3857,17 +3857,17 @@ class Connections:
             helped.result()
         return [results[number] for number in range(len(actions))]
 
-    def meanwhile(self, actions: Sequence[Callable[[], T]] = ()) -> Future[list[T]]:
-        """What the helper will give; without actions it opens its connection, because there is going to be work for it."""
-        return self.helper.submit(self._help, actions)
+    def meanwhile(self, action: Callable[[], T]) -> Future[T]:
+        """What the helper will give: it does one thing after the other."""
+        return self.helper.submit(self._help, action)
 
-    def _help(self, actions: Sequence[Callable[[], T]]) -> list[T]:
+    def _help(self, action: Callable[[], T]) -> T:
         if self.connect is not None:
             if self.client is self.first:
                 self.helpers.client = self.connect()
                 self.opened.append(self.client)
             self.client.database = self.first.database
-        return [action() for action in actions]
+        return action()
 
     def close(self) -> None:
         self.helper.shutdown()
@@ -3884,7 +3884,7 @@ class Ahead(NamedTuple):
 
     scope: dict[str, Any]
     rows: StoredRows
-    children: Future[list[dict[ChildKey, Children]]]
+    children: Future[dict[ChildKey, Children]]
 
 
 class Store:
@@ -4131,7 +4131,6 @@ class Store:
         In process it would after half a minute of idleness, but a run takes a second: of each import with changes 200
         files would stay, and opening the database take longer from month to month. To drop a partition that is not there
         does it at once. As on a server, what was merged minutes ago is left: what replaces it may not be on the disk yet.
-        The helper does it while others read; what fails, the next import tries again.
         """
         outdated = self.query(
             "SELECT table FROM system.parts WHERE database = {database:String} GROUP BY table"
@@ -4140,7 +4139,7 @@ class Store:
             {"database": self.config.database, "many": MANY_PARTS, "age": MERGED_SECONDS},
         )
         for (table,) in outdated:
-            with contextlib.suppress(ImporterError):
+            with contextlib.suppress(ImporterError):  # the next import tries again
                 self.command(f"ALTER TABLE {table} DROP PARTITION ID 'none'")
 
     # -- reading --
@@ -4219,7 +4218,7 @@ class Store:
         selects = (f"(SELECT 1 FROM {table} WHERE {OWNED} LIMIT 1)" for table in USAGE_TABLES)
         return bool(self.query(" UNION ALL ".join(selects)))
 
-    def read_ahead(self, records: Mapping[str, Sequence[Record]]) -> Future[list[Ahead]]:
+    def read_ahead(self, records: Mapping[str, Sequence[Record]]) -> Future[Ahead]:
         """Let the helper read what a plan of these records is going to ask for; nobody may write rows until then."""
 
         def read() -> Ahead:
@@ -4233,9 +4232,9 @@ class Store:
             since = min((new.began for new, _ in changed if new.report == "blocks"), default=None)
             untold = rows["blocks"].keys() - {record.key for record in kept.get("blocks", ())}
             grown += [child_key(rows["blocks"][key]) for key in untold if since and rows["blocks"][key].ended > since]
-            return Ahead(scope, rows, self.connections.meanwhile([functools.partial(self.read_children, grown)]))
+            return Ahead(scope, rows, self.connections.meanwhile(functools.partial(self.read_children, grown)))
 
-        return self.connections.meanwhile([read])
+        return self.connections.meanwhile(read)
 
     def read_stored(self, scope: Mapping[str, Any]) -> StoredRows:
         """The stored rows of this machine and user in a scope, by report and key."""
@@ -4879,13 +4878,19 @@ def has_embedded_data(config: Config) -> bool:
     return (config.db_path / "metadata").exists()
 
 
-def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, LastImport | None]:
+Opened = tuple[Store | None, Future[LastImport | None]]
+
+
+def open_ready_store(config: Config, make_schema: bool) -> Opened:
     """The store and the last import; no store for an embedded database that is not there and not to be made.
 
-    A team's database has other people's imports: no last one, and its days are told by the zone of who asks.
+    A team's database has other people's imports: no last one, and its days are told by the zone of who asks. Where an
+    import may follow, the helper reads the last one, and there is other work for it then.
     """
+    last: Future[LastImport | None] = Future()
     if config.embedded and not make_schema and not has_embedded_data(config):
-        return None, None
+        last.set_result(None)
+        return None, last
     store = open_store(config)
     try:
         missing = store.read_schema(is_to_grow=make_schema)
@@ -4895,15 +4900,20 @@ def open_ready_store(config: Config, make_schema: bool) -> tuple[Store | None, L
                 f"set CH_DATABASE to your own, such as {config.database}_ada",
                 EXIT_USAGE,
             )
-        if make_schema:
-            tidying = [store.remove_outdated_parts] if config.embedded and not missing else []
-            store.connections.meanwhile(tidying)
         if missing:
             store.grow_schema(missing)
-        return store, store.read_last_import() if store.holds_usage and not store.is_team else None
+        if not store.holds_usage or store.is_team:
+            last.set_result(None)
+        elif make_schema:
+            last = store.connections.meanwhile(store.read_last_import)
+        else:
+            last.set_result(store.read_last_import())
+        if make_schema and config.embedded and not missing:
+            store.remove_outdated_parts()
     except BaseException:
         store.close()
         raise
+    return store, last
 
 
 # =====================================================================================================
@@ -5281,19 +5291,16 @@ def zone_offsets(zone: str) -> tuple[list[int], list[int]]:
     return since, offsets
 
 
-def parameters_of(config: Config, zone: str) -> dict[str, Any]:
+def parameters_of(config: Config) -> dict[str, Any]:
     """What the statements of conversations.sql are told. The key of the hash as RFC 2104 has it: its two pads."""
     key = config.project_hash_key.encode()
     key = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     privacy = privacy_of(config).fingerprint.partition("-")[0]
-    since, offsets = zone_offsets(zone)
     return {
         "privacy": privacy,
         "inner_pad": bytes(byte ^ 0x36 for byte in key).hex() if privacy == "hmac" else "",
         "outer_pad": bytes(byte ^ 0x5C for byte in key).hex() if privacy == "hmac" else "",
         "conversations": config.stores_conversations,
-        "since": since,
-        "offsets": offsets,
         "machine": config.machine_name,
         "user": config.user_name,
         "reader": reader_of(config),
@@ -5302,12 +5309,19 @@ def parameters_of(config: Config, zone: str) -> dict[str, Any]:
 
 
 def read_batch(
-    store: Store, engine: Store, parameters: Mapping[str, Any], files: Sequence[LogFile], has_new: bool, is_last: bool
+    store: Store,
+    engine: Store,
+    permitted: Callable[[], str],
+    parameters: Mapping[str, Any],
+    files: Sequence[LogFile],
+    has_new: bool,
+    is_last: bool,
 ) -> tuple[int, int, int]:
     """Let the engine read what is linked, and store it; returns how many messages, tool calls and broken lines.
 
-    `engine` is the store itself, or where that is a server, an engine in this process. A new log's place is stored
-    before its messages, which have it in their weight: one that is killed here and renamed then takes its place.
+    `engine` is the store itself, or where that is a server, an engine in this process. While it reads, `permitted` tells
+    the zone, or raises. A new log's place is stored before its messages, which have it in their weight: one that is
+    killed here and renamed then takes its place.
     """
     statements = parse_conversations(own_file(CONVERSATIONS_FILE))
     moved = sorted({(file.session_id, former, file.project_id) for file in files for former in file.former})
@@ -5322,6 +5336,12 @@ def read_batch(
         told = statements[LOG_FILES_TABLE]
         store.insert_from(engine, LOG_FILES_TABLE, told, {**bound(told), **instead})
 
+    def place() -> dict[str, Any]:
+        since, offsets = zone_offsets(permitted())
+        if has_new:
+            store_log_files(reader=NOT_READ)
+        return {"since": since, "offsets": offsets}
+
     def store_table(table: str) -> None:
         store.insert_from(engine, table, statements[table], bound(statements[table]))
         for run in chunked(moved):
@@ -5335,11 +5355,11 @@ def read_batch(
     engine.command("CREATE DATABASE reading ENGINE = Memory")
     for name in ("files", "texts", "lines", "read_files"):
         run(name)
-    placed = engine.connections.meanwhile([functools.partial(store_log_files, reader=NOT_READ)] if has_new else [])
+    placed = engine.connections.meanwhile(place)
     for name in ("read_texts", "read_lines"):
         run(name)
     engine.command("DROP TABLE reading.texts")
-    placed.result()
+    parameters = {**parameters, **placed.result()}
     storing: list[Callable[[], Any]] = [
         functools.partial(store_table, MESSAGES_TABLE),
         *([give_memory_back] if sum(file.size for file in files) > GIVEN_BACK_BYTES else []),
@@ -5357,9 +5377,10 @@ def read_batch(
     return messages, tool_calls, broken_lines
 
 
-def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None:
+def read_logs(store: Store, permitted: Callable[[], str], everything: bool, told: LogsRead) -> None:
     """Store the messages and tool calls of all logs that are new or have changed, or of `everything`; `told` follows.
 
+    `permitted` is asked before the first is stored: it gives the zone that cuts the days, or raises ImporterError.
     Whatever goes wrong here is told as a problem: the reports do without. Logs of which something could not be stored
     are read again by the next import.
     """
@@ -5371,7 +5392,7 @@ def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None
         known = read_known_logs(store)
         files = plan_logs(found, known, reader_of(config), everything)
         told.all_files, told.all_bytes = len(files), sum(file.size for file in files)
-        parameters = parameters_of(config, zone)
+        parameters = parameters_of(config)
         if files and not config.embedded:
             engine = open_memory_engine(config)
         left = len(files)
@@ -5384,7 +5405,7 @@ def read_logs(store: Store, zone: str, everything: bool, told: LogsRead) -> None
                 if inside:
                     own = {"logs": str(folder / "*.log"), "manifest": str(folder / "files.jsonl")}
                     has_new = any(file.file_id not in known for file in inside)
-                    counts = read_batch(store, engine, {**parameters, **own}, inside, has_new, is_last=not left)
+                    counts = read_batch(store, engine, permitted, {**parameters, **own}, inside, has_new, not left)
                     told.messages += counts[0]
                     told.tool_calls += counts[1]
                     told.broken_lines += counts[2]
@@ -5544,7 +5565,7 @@ class ImportLock:
 @contextlib.contextmanager
 def opening(
     config: Config, on_wait: Callable[[str], None], lock: bool, make_schema: bool = False
-) -> Iterator[Future[tuple[Store | None, LastImport | None]]]:
+) -> Iterator[Future[Opened]]:
     """What `open_ready_store` gives, from a thread of its own: under the lock where it is to be held, closed at the end."""
     sys.setswitchinterval(0.0005)  # beside one that computes, the thread waits 5 ms each time it has let go of Python
     held = ImportLock(config.lock_path, on_wait) if lock else contextlib.nullcontext()
@@ -5559,6 +5580,12 @@ def opening(
             if store is not None:
                 store.close()
             os.umask(umask)
+
+
+def with_last_import(opened: Future[Opened]) -> tuple[Store | None, LastImport | None]:
+    """What was opened, once the last import is known, too."""
+    store, last = opened.result()
+    return store, last.result()
 
 
 # ---- one import: plan, keep the reports safe, write, check, tell history -----------------------------
@@ -5603,9 +5630,7 @@ class Reading:
 
 
 @contextlib.contextmanager
-def reading_logs(
-    opened: Future[tuple[Store | None, LastImport | None]], config: Config, everything: bool, wanted: bool
-) -> Iterator[Reading]:
+def reading_logs(opened: Future[Opened], config: Config, everything: bool, wanted: bool) -> Iterator[Reading]:
     """Read the logs in a thread once the database is open, while the reports are fetched.
 
     Messages are usage: so zone and privacy are held against what is fixed, and fixed, before the first is stored. Where
@@ -5614,14 +5639,19 @@ def reading_logs(
     told = LogsRead()
 
     def read(everything: bool = False) -> None:
-        store, last = opened.result()  # chdb's import, before that, is in another folder for a while
+        store, last_import = opened.result()  # chdb's import, before that, is in another folder for a while
         assert store is not None
-        privacy = privacy_of(config)
-        zone = zone_without_database(config) if last is None or config.timezone else last.timezone
-        checked_settings(last, zone, privacy, config)
-        refuse_former_name(store, last, computer_fingerprint())
-        remember(config, last or Fixed(zone, privacy.fingerprint))
-        read_logs(store, zone, everything, told)
+
+        def permitted() -> str:
+            last, privacy = last_import.result(), privacy_of(config)
+            zone = zone_without_database(config) if last is None or config.timezone else last.timezone
+            checked_settings(last, zone, privacy, config)
+            refuse_former_name(store, last, computer_fingerprint())
+            remember(config, last or Fixed(zone, privacy.fingerprint))
+            return zone
+
+        read_logs(store, permitted, everything, told)
+        permitted()  # also where there is no log
         read_activity(store, told)
 
     with ThreadPoolExecutor(1, thread_name_prefix="logs") as reader:
@@ -5682,11 +5712,11 @@ class Past:
 
     store: Store | None
     replaced: Replaced = field(default_factory=Replaced)
-    reading: Future[list[Ahead]] | None = None
+    reading: Future[Ahead] | None = None
 
     @property
     def ahead(self) -> Ahead | None:
-        return self.reading.result()[0] if self.reading is not None else None
+        return self.reading.result() if self.reading is not None else None
 
     def rows(
         self, records: Mapping[str, Sequence[Record]], everything: bool, beside: Collection[date] = ()
@@ -5711,7 +5741,7 @@ class Past:
     def children(self, keys: Collection[ChildKey]) -> dict[ChildKey, Children]:
         if not keys:
             return {}
-        ahead = self.ahead.children.result()[0] if self.ahead is not None else {}
+        ahead = self.ahead.children.result() if self.ahead is not None else {}
         stored = {**ahead, **self.replaced.children}
         unknown = sorted({*keys} - stored.keys())
         if self.store is not None and unknown:
@@ -8550,7 +8580,7 @@ def check_everything(config: Config, with_unset: bool = True) -> Iterator[Findin
             future = stack.enter_context(opening(config, waited.append, lock=config.lock_path.exists()))
             yield Finding("lock", True, waited[0] if waited else f"free ({config.lock_path / ImportLock.name})")
             needed = "ClickHouse"
-            store, last = future.result()
+            store, last = with_last_import(future)
             needed = "what is stored"
             yield from check_database(config, store)
             imported = store.read_import_times(RECENT_IMPORTS) if store and last else []
@@ -9324,7 +9354,7 @@ def fetch_and_store(config: Config, options: argparse.Namespace, screen: Screen,
         privacy = privacy_of(config)
         try:
             reshaped = reshape_reports(fetched, privacy)  # while the database opens
-            store, last = future.result()
+            store, last = with_last_import(future)
             refuse_former_name(store, last, fetched.computer)
             if last and not same_zone(last.timezone, fetched.timezone) and not config.timezone and saved is None:
                 log.info("the days of this machine are cut by %s since its first import", last.timezone)
@@ -9628,7 +9658,7 @@ def reading(
     """What a command that imports nothing asks; None where nothing is stored yet."""
     screen.prepare()
     with opening(config, screen.wait, lock=config.embedded and config.lock_path.exists()) as future:
-        store, last = future.result()
+        store, last = with_last_import(future)
         if store is None or not store.holds_usage:
             log.warning("nothing is stored in %s yet; run an import first", config.target)
             yield None
@@ -9856,7 +9886,7 @@ def opening_stored(
 ) -> Iterator[tuple[Store, LastImport | None]]:
     """A database with usage, and its last import; raises ImporterError where nothing is stored yet."""
     with opening(config, screen.wait, lock, make_schema) as opened:
-        store, last = opened.result()
+        store, last = with_last_import(opened)
         if store is None or not store.holds_usage:
             raise ImporterError(f"nothing is stored in {config.target} yet", "run an import first")
         yield store, last
@@ -9898,7 +9928,7 @@ def run_push(config: Config, options: argparse.Namespace, screen: Screen) -> int
         opening(here, screen.wait, lock=True, make_schema=True) as opening_local,
         opening(config, screen.wait, lock=True, make_schema=True) as opening_served,
     ):
-        (local, last), (served, _) = opening_local.result(), opening_served.result()
+        (local, last), (served, _) = with_last_import(opening_local), opening_served.result()
         assert local is not None
         assert served is not None
         finish_begun(local)
@@ -10052,7 +10082,7 @@ def run_rename(config: Config, options: argparse.Namespace, screen: Screen) -> i
     own_name = config.machine_name
     config = dataclasses.replace(config, machine_name=name)
     with opening(config, screen.wait, lock=True, make_schema=True) as opened:
-        store, last = opened.result()
+        store, last = with_last_import(opened)
         assert store is not None
         old = owned_by(store, former, config.user_name)
         its_last = old.read_last_import()

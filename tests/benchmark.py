@@ -293,7 +293,7 @@ def read_logs_in(home: Path, everything: bool = False) -> ci.LogsRead:
     os.environ["CLAUDE_CONFIG_DIR"] = str(home / ".claude")
     told = ci.LogsRead()
     with opened(home / "db") as store:
-        ci.read_logs(store, "UTC", everything, told)
+        ci.read_logs(store, lambda: "UTC", everything, told)
     if told.problems:
         raise MeasureError("; ".join(told.problems))
     return told
@@ -369,7 +369,9 @@ def readings(home: Path, repetitions: int) -> list[float]:
     """Seconds that looking for changed logs takes where there are none, once the database is open."""
     os.environ["CLAUDE_CONFIG_DIR"] = str(home / ".claude")
     with opened(home / "imported") as store:
-        return [timed(lambda: ci.read_logs(store, "UTC", False, ci.LogsRead())) for _ in range(repetitions + 1)][1:]
+        return [
+            timed(lambda: ci.read_logs(store, lambda: "UTC", False, ci.LogsRead())) for _ in range(repetitions + 1)
+        ][1:]
 
 
 def measure_logs(bench: Bench) -> None:

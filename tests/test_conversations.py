@@ -57,7 +57,7 @@ class Reader:
 
     def read(self, everything: bool = False) -> ci.LogsRead:
         told = ci.LogsRead()
-        ci.read_logs(self.store, "UTC", everything, told)
+        ci.read_logs(self.store, lambda: "UTC", everything, told)
         return told
 
     def rows(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:

@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ci.Store]:
     config = ci.read_config({"CCUSAGE_DB_PATH": str(folder), "CCUSAGE_USER": "ada", "MACHINE_NAME": "m"}, options)
     store, last = ci.open_ready_store(config, make_schema=True)
     assert store is not None
-    assert last is None
+    assert last.result() is None
     yield store
     store.close()
 
@@ -1041,7 +1041,6 @@ def test_what_was_merged_long_ago_is_no_longer_on_the_disk(engine: ci.Store, mon
     def opened() -> ci.Store:
         store, _ = ci.open_ready_store(config, make_schema=True)
         assert store is not None
-        store.connections.meanwhile().result()  # after what the helper had to do before
         return store
 
     def parts(store: ci.Store) -> tuple[int, int]:
@@ -1087,7 +1086,7 @@ def test_what_is_done_at_once_is_told_in_its_order_and_has_ended_when_a_part_fai
             pass
 
     connections = ci.Connections(cast("Any", Client()))
-    connections.meanwhile()
+    connections.meanwhile(lambda: None)
     ended: list[int] = []
 
     def act(number: int, fails: bool = False) -> int:
@@ -1130,7 +1129,7 @@ def test_in_process_a_helper_has_one_connection_of_its_own() -> None:
     first.database = "its own"
     both = threading.Barrier(2, timeout=60)
     used = [client for client, _ in connections.together([lambda: (connections.client, both.wait())] * 2)]
-    [helpers] = connections.meanwhile([lambda: connections.client]).result()
+    helpers: Any = connections.meanwhile(lambda: connections.client).result()
     assert sorted(map(id, used)) == sorted(map(id, (first, helpers)))
     assert (helpers is first, helpers.database) == (False, "its own")
     connections.close()
