@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sample_logs
 from conftest import Machine, Server
 
 import ccusage_importer as ci
@@ -122,3 +123,21 @@ def test_two_folders_add_up_and_two_links_to_one_do_not(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "one")
     folders = [tmp_path / name for name in ("one", "two", "link", "none")]
     assert ci.find_activity(folders) == ({day: (10, 6, 90)}, [])
+
+
+def test_a_run_that_is_refused_stores_nothing_of_the_logs_and_no_activity(laptop: Machine) -> None:
+    """The engine reads logs before it is known what may be stored."""
+    before = laptop.everything()
+    write_counts(laptop.home / ".claude", [counted(date(2026, 1, 5), 120)])
+    assert laptop.run(CCUSAGE_TIMEZONE="Asia/Tokyo").returncode == ci.EXIT_USAGE
+    assert laptop.everything() == before
+    sample_logs.write_logs(laptop.home, days=1, seed=77, codex=False)
+    assert laptop.run(CCUSAGE_TIMEZONE="Asia/Tokyo").returncode == ci.EXIT_USAGE
+    assert laptop.everything() == before
+    laptop.imported("--quiet")
+    after = laptop.everything()
+    assert {table for table in after if len(after[table]) > len(before[table])} >= {
+        "ccusage_activity",
+        "ccusage_log_files",
+        "ccusage_messages",
+    }
