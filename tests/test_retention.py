@@ -341,6 +341,7 @@ def test_a_renamed_machine_is_counted_once(lived: Machine, tmp_path: Path) -> No
             result = lived.run("--quiet", *flags)
             assert (result.returncode, "fix: set MACHINE_NAME=new," in result.stderr) == (2, True), result.stderr
         assert sums(renamed) == expected
+        assert renamed.query("SELECT DISTINCT machine_name FROM ccusage_messages") == [("new",)]
         assert "set MACHINE_NAME='my vm'" in renamed.run("--rename-machine", "new", "my vm").stderr
         lived.settings["MACHINE_NAME"] = "my vm"
         lived.imported("--quiet")
