@@ -340,6 +340,20 @@ def test_the_zone_of_a_first_import_that_could_not_open_the_database_holds_for_t
     machine.imported("--quiet", CCUSAGE_TIMEZONE="America/New_York", CH_DATABASE="other")
 
 
+def test_the_zone_is_fixed_before_the_first_message_is_stored(machine: Machine) -> None:
+    patch = """
+insert_from = ci.Store.insert_from
+def killing(self, engine, into, *args):
+    insert_from(self, engine, into, *args)
+    if into == "ccusage_log_files": os.kill(os.getpid(), 9)
+ci.Store.insert_from = killing
+"""
+    killed = run_importer(["--quiet"], machine.environment(CCUSAGE_TIMEZONE="", TZ="Europe/Berlin"), patch)
+    assert killed.returncode == -signal.SIGKILL
+    machine.imported("--quiet", CCUSAGE_TIMEZONE="", TZ="America/New_York")
+    assert machine.query("SELECT DISTINCT timezone FROM ccusage_import_history") == [("Europe/Berlin",)]
+
+
 def test_saved_reports_that_are_refused_are_set_aside_and_stop_no_run(machine: Machine) -> None:
     machine.imported("--quiet", CCUSAGE_TIMEZONE="Europe/Berlin")
     before = machine.snapshot()
