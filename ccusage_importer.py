@@ -9481,8 +9481,9 @@ def log_outcome(outcome: Outcome, config: Config, where: Mapping[str, bool]) -> 
     whose = {"import_id": outcome.import_id, "machine": config.machine_name, "user": config.user_name, **where}
     for name, plan in outcome.plans.items():
         counts = {what: len(getattr(plan, what)) for what in OUTCOMES}
-        told = ", ".join(f"{count} {what}" for what, count in counts.items())
-        log.info("%s: %s", name, told, extra={**whose, "report": name, "rows": counts})
+        if any(counts.values()):
+            told = ", ".join(f"{count} {what}" for what, count in counts.items())
+            log.info("%s: %s", name, told, extra={**whose, "report": name, "rows": counts})
     done = {**whose, "status": outcome.status, "seconds": round(outcome.duration, 3)}
     log.info("import %s in %.1f s", outcome.status, outcome.duration, extra=done)
 

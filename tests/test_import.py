@@ -503,6 +503,7 @@ def test_no_usage_says_where_it_looked(tmp_path: Path) -> None:
         machine = Machine(home, version)
         said = machine.imported()
         assert f"no usage found in {home}/.claude/projects" in said
+        assert "0 new" not in said  # what there is nothing of is not counted
         assert "CLAUDE_CONFIG_DIR" in said
         assert "$0" not in said  # and then no tables of zeros
         assert machine.query("SELECT status FROM ccusage_import_history") == [("completed",)]
